@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef VIOMMU_GUEST_VIRTIO_H
+#define VIOMMU_GUEST_VIRTIO_H
+
+/**
+ * @file
+ * virtio-iommu, as section 5.13 of the virtio specification 1.3 has it, less
+ * the transport: buffers in, done() out.
+ *
+ * UNMAP, DETACH, and an ATTACH that moves an endpoint are answered when their
+ * fence is done; requests that come later do not wait behind them.
+ */
+
+#include <stdbool.h>
+#include <viommu/endpoint.h>
+#include <viommu/fault.h>
+#include <viommu/fence.h>
+#include <viommu/types.h>
+
+VIOMMU_BEGIN_DECLS
+
+struct viommu_virtio;
+
+struct viommu_virtio_config {
+	size_t size;		   /* sizeof(struct viommu_virtio_config) */
+	uint64_t page_size_mask;   /* 0: 4 KiB and above */
+	viommu_iova_t input_start; /* both 0: everything */
+	viommu_iova_t input_last;
+	uint32_t domain_first; /* both 0: all of them */
+	uint32_t domain_last;
+	uint32_t probe_size;  /* 0: 512 */
+	uint32_t max_domains; /* 0: 65,536 */
+	uint32_t max_events;  /* faults kept for the guest; 0: 64 */
+	/** unattached endpoints see all memory until the guest says otherwise;
+	 * kept by viommu_virtio_reset() */
+	bool bypass;
+	/** a fault waits to be fetched by viommu_virtio_event(); called on the
+	 * faulting thread, must not block; may be NULL */
+	void (*event)(void *arg);
+	void *arg;
+};
+
+/** One request.  The caller's storage, untouched until done(). */
+struct viommu_virtio_req {
+	const void *out; /* the device-readable part, copied by the caller */
+	size_t out_len;
+	void *in; /* the device-writable part; written from its start */
+	size_t in_len;
+	/** the answer is in @p in; @p written is the used length.  Runs within
+	 * viommu_virtio_request(), or later on whichever thread lets the last
+	 * user of a mapping go; must not block; may reuse the request. */
+	void (*done)(struct viommu_virtio_req *req, size_t written);
+	void *arg;
+	uint64_t opaque[64];
+};
+
+/** What guests asked for. */
+struct viommu_virtio_stats {
+	uint64_t requests;
+	uint64_t refused; /* answered with a status other than OK */
+	uint64_t maps, unmaps, attaches, detaches, probes; /* answered OK */
+	uint64_t waiting;	 /* requests whose fence is not done */
+	uint64_t events;	 /* faults fetched by the guest */
+	uint64_t events_dropped; /* faults lost since the guest is slow */
+};
+
+/**
+ * Make the device.
+ *
+ * @param vi  instance
+ * @param cfg what the guest will read; copied; NULL means defaults
+ * @param out the new device, owned by the caller
+ * @return 0, -EINVAL, -ENOMEM
+ *
+ * Context: any thread.
+ */
+VIOMMU_API VIOMMU_MUST_CHECK int
+viommu_virtio_create(struct viommu *vi, const struct viommu_virtio_config *cfg,
+		     struct viommu_virtio **out);
+
+/**
+ * Unmake it: remove its endpoints, destroy its spaces.  The handle is dead on
+ * return, but for faults and requests under way, which the fence waits for.
+ *
+ * @param v device
+ * @param f fence
+ *
+ * Context: no other call into @p v is running or will be made.
+ */
+VIOMMU_API void viommu_virtio_destroy(struct viommu_virtio *v,
+				      struct viommu_fence *f);
+
+/**
+ * Put an endpoint behind the device.  Until the guest attaches it, it sees all
+ * memory or none, as the bypass field says (virtio 5.13.6.2).
+ *
+ * @param v  device
+ * @param ep endpoint without a PASID, attached to nothing; its reserved ranges
+ *           are what PROBE tells; its fault handler should be
+ *           viommu_virtio_fault() with @p v
+ * @return 0, -EEXIST (it is there already), -ENOMEM
+ *
+ * Context: any thread.
+ */
+VIOMMU_API VIOMMU_MUST_CHECK int viommu_virtio_add(struct viommu_virtio *v,
+						   struct viommu_endpoint *ep);
+
+/**
+ * Take an endpoint out from behind the device and detach it.
+ *
+ * @param v  device
+ * @param ep endpoint
+ * @param f  fence
+ *
+ * Context: any thread.
+ */
+VIOMMU_API void viommu_virtio_remove(struct viommu_virtio *v,
+				     struct viommu_endpoint *ep,
+				     struct viommu_fence *f);
+
+/**
+ * The fault handler for endpoints behind the device: queues a fault for the
+ * guest's event queue, or drops and counts it when max_events wait.
+ *
+ * @param v     a struct viommu_virtio
+ * @param fault fault
+ *
+ * Context: any thread; does not block.
+ */
+VIOMMU_API void viommu_virtio_fault(void *v, const struct viommu_fault *fault);
+
+/**
+ * Carry out one request of the request queue.
+ *
+ * @param v   device
+ * @param req out, in and done are set
+ *
+ * Context: any thread, one at a time: requests take effect in the order given.
+ */
+VIOMMU_API void viommu_virtio_request(struct viommu_virtio *v,
+				      struct viommu_virtio_req *req);
+
+/**
+ * Fetch the oldest fault that the guest has not been told, as the event
+ * queue's record (24 bytes, virtio 5.13.6.9).
+ *
+ * @param v   device
+ * @param buf to
+ * @param len its size
+ * @return bytes written, 0 (no fault waits), -EMSGSIZE (len < 24; nothing was
+ *         taken)
+ *
+ * Context: any thread.
+ */
+VIOMMU_API VIOMMU_MUST_CHECK int viommu_virtio_event(struct viommu_virtio *v,
+						     void *buf, size_t len);
+
+/**
+ * Tell which device features there are (bits 0 to 6, virtio 5.13.3).
+ *
+ * @param v device
+ * @return bit mask
+ *
+ * Context: any thread.
+ */
+VIOMMU_API uint64_t viommu_virtio_features(const struct viommu_virtio *v);
+
+/**
+ * Read the device's configuration space (virtio 5.13.4).
+ *
+ * @param v   device
+ * @param off offset
+ * @param buf to; bytes past the end of the space read as zero
+ * @param len bytes
+ *
+ * Context: any thread.
+ */
+VIOMMU_API void viommu_virtio_config_read(struct viommu_virtio *v, size_t off,
+					  void *buf, size_t len);
+
+/**
+ * Write the device's configuration space; only bypass is writable, to 0 or 1.
+ *
+ * @param v   device
+ * @param off offset
+ * @param buf from
+ * @param len bytes
+ * @param f   fence: unattached endpoints may lose their access
+ *
+ * Context: any thread.
+ */
+VIOMMU_API void viommu_virtio_config_write(struct viommu_virtio *v, size_t off,
+					   const void *buf, size_t len,
+					   struct viommu_fence *f);
+
+/**
+ * Device reset: nothing is attached, no domain exists, no fault waits; bypass
+ * stays (virtio 5.13.4.2).
+ *
+ * @param v device
+ * @param f fence
+ *
+ * Context: any thread; requests still waiting are answered in their turn.
+ */
+VIOMMU_API void viommu_virtio_reset(struct viommu_virtio *v,
+				    struct viommu_fence *f);
+
+/**
+ * Write the device's state in the portable form "viommu virtio 1": bypass,
+ * domains, mappings, which endpoints are attached, faults not yet fetched.
+ *
+ * @param v   device that no request changes meanwhile
+ * @param buf to; NULL with @p len 0 asks for the size
+ * @param len its size
+ * @return the size of the state; if larger than @p len nothing was written
+ *
+ * Context: any thread.
+ */
+VIOMMU_API size_t viommu_virtio_save(struct viommu_virtio *v, void *buf,
+				     size_t len);
+
+/**
+ * Restore a state into a device just made with the same configuration, behind
+ * which the same endpoints have been put.
+ *
+ * @param v   device, nothing attached
+ * @param buf from viommu_virtio_save(), by any version up to this one
+ * @param len its size
+ * @return 0, -EINVAL (not such a state, cut short, or damaged), -EOPNOTSUPP
+ *         (of a later version), -ENOENT (an endpoint is missing), -ERANGE
+ *         (does not fit the configuration), -ENOMEM, -ENOSPC; on error the
+ *         device is as after a reset
+ *
+ * Context: any thread; hostile input is fine.
+ */
+VIOMMU_API VIOMMU_MUST_CHECK int
+viommu_virtio_load(struct viommu_virtio *v, const void *buf, size_t len);
+
+/**
+ * Read the counters.
+ *
+ * @param v   device
+ * @param out each counter is exact; together they are not a snapshot
+ *
+ * Context: any thread.
+ */
+VIOMMU_API void viommu_virtio_read_stats(struct viommu_virtio *v,
+					 struct viommu_virtio_stats *out);
+
+VIOMMU_END_DECLS
+
+#endif

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef VI_BASE_ANNOT_H
+#define VI_BASE_ANNOT_H
+
+/*
+ * What the compiler can check for us, and the switches of the test builds.
+ */
+
+#include <stdlib.h>
+
+#if defined(__clang__)
+#define VI_CAPABILITY(x) __attribute__((capability(x)))
+#define VI_ACQUIRE(...)	 __attribute__((acquire_capability(__VA_ARGS__)))
+#define VI_RELEASE(...)	 __attribute__((release_capability(__VA_ARGS__)))
+#define VI_REQUIRES(...) __attribute__((requires_capability(__VA_ARGS__)))
+#define VI_NO_ANALYSIS	 __attribute__((no_thread_safety_analysis))
+#else
+#define VI_CAPABILITY(x)
+#define VI_ACQUIRE(...)
+#define VI_RELEASE(...)
+#define VI_REQUIRES(...)
+#define VI_NO_ANALYSIS
+#endif
+
+/* A member guarded by a lock: for readers (clang 14 cannot check it in C). */
+#define VI_GUARDED(lock)
+
+#define VI_LIKELY(x)   __builtin_expect(!!(x), 1)
+#define VI_UNLIKELY(x) __builtin_expect(!!(x), 0)
+
+/* An embedder's mistake, never a guest's: stops debug builds only. */
+#ifdef VI_DEBUG
+#define VI_BUG_ON(x) ((x) ? abort() : (void)0)
+#else
+#define VI_BUG_ON(x) ((void)sizeof(x))
+#endif
+
+/*
+ * A mutant is the library with one step of its protocol left out.  The race
+ * tests are built with each of them and must fail: see tests/race/.  0 in
+ * every other build, so that nothing is left of them.
+ */
+enum vi_mutant {
+	VI_MUTANT_NO_WAIT = 1,	      /* a fence is done when committed */
+	VI_MUTANT_LOOK_FIRST = 2,     /* a pin is published after the look */
+	VI_MUTANT_NO_GRACE = 3,	      /* tables are freed under walkers */
+	VI_MUTANT_LOST_WAKEUP = 4,    /* a dropped pin wakes nobody */
+	VI_MUTANT_NO_TAKER_ORDER = 5, /* the taker looks at pins first */
+};
+#ifndef VI_MUTANT
+#define VI_MUTANT 0
+#endif
+
+/* A window of the protocol: the race tests' builds yield here. */
+#ifdef VI_YIELD
+#include <sched.h>
+#define VI_WINDOW() ((void)sched_yield())
+#else
+#define VI_WINDOW() ((void)0)
+#endif
+
+#endif

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef VI_BASE_LOCK_H
+#define VI_BASE_LOCK_H
+
+/*
+ * A mutex that clang's thread-safety analysis knows.  Ranks, outermost first:
+ * instance (topology) > space, memory > backings, pending fences, table pool.
+ */
+
+#include <pthread.h>
+
+#include "base/annot.h"
+
+struct VI_CAPABILITY("mutex") vi_lock {
+	pthread_mutex_t m;
+};
+
+#define VI_LOCK_INIT                             \
+	{                                        \
+		.m = PTHREAD_MUTEX_INITIALIZER   \
+	}
+
+static inline void vi_lock_init(struct vi_lock *l)
+{
+	pthread_mutex_init(&l->m, NULL);
+}
+
+static inline void vi_lock_fini(struct vi_lock *l)
+{
+	pthread_mutex_destroy(&l->m);
+}
+
+static inline void vi_lock(struct vi_lock *l) VI_ACQUIRE(l) VI_NO_ANALYSIS
+{
+	pthread_mutex_lock(&l->m);
+}
+
+static inline void vi_unlock(struct vi_lock *l) VI_RELEASE(l) VI_NO_ANALYSIS
+{
+	pthread_mutex_unlock(&l->m);
+}
+
+#endif

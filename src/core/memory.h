@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef VI_CORE_MEMORY_H
+#define VI_CORE_MEMORY_H
+
+#include <viommu/memory.h>
+
+#include "base/lock.h"
+#include "base/retire.h"
+#include "table/radix.h"
+
+struct vi_region;
+
+/*
+ * One tree from GPA to pointer, byte-granular, which accesses read without a
+ * lock; and beside it the regions, sorted, for those who add and remove.
+ */
+struct viommu_memory {
+	struct viommu *vi;
+	struct vi_radix table; /* writers: lock */
+	struct vi_lock lock;
+	struct vi_region **regions; /* VI_GUARDED(lock), by gpa */
+	size_t nregions, room;	    /* VI_GUARDED(lock) */
+	struct vi_retire retire;
+};
+
+/* The part of [gpa, gpa + len - 1] (len > 0) that lies in one piece at *host:
+ * its length, or 0 if gpa is not memory with @prot (READ, WRITE). */
+static inline uint64_t vi_memory_host(const struct viommu_memory *mem,
+				      uint64_t gpa, uint64_t len,
+				      uint32_t prot, void **host)
+{
+	unsigned lg2;
+	uint64_t e = vi_radix_find(&mem->table, gpa, &lg2), rest;
+
+	if (!e || (prot & ~vi_leaf_prot(e)))
+		return 0;
+	*host = (void *)(uintptr_t)vi_leaf_target(&mem->table, e, gpa);
+	rest = ~gpa & vi_mask(lg2); /* bytes of the leaf after this one */
+	return rest < len - 1 ? rest + 1 : len;
+}
+
+#endif

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * read and write: the transient class.  The pin is BUSY for as long as the
+ * copy takes, so a fence waits for it.
+ */
+#include <string.h>
+#include <viommu/memory.h>
+
+#include "dma/access.h"
+
+static void count(struct vi_access *a, uint64_t len)
+{
+	struct vi_seat *seat = a->pin->seat;
+
+	vi_count(&seat->accesses, 1);
+	vi_count(a->prot & VIOMMU_WRITE ? &seat->bytes_written :
+					  &seat->bytes_read,
+		 len);
+}
+
+/* One direction or the other, piece by piece; without @buf just check. */
+static int copy_pieces(struct vi_access *a, char *buf, uint64_t len)
+{
+	struct vi_piece piece;
+	uint64_t iova = a->iova;
+	int rc;
+
+	for (;;) {
+		rc = vi_access_look(a, iova, len, &piece);
+		if (rc)
+			return vi_access_refuse(a, iova, rc);
+		if (buf && (a->prot & VIOMMU_WRITE))
+			memcpy(piece.host, buf, piece.len);
+		else if (buf)
+			memcpy(buf, piece.host, piece.len);
+		if (piece.len == len)
+			return 0;
+		iova += piece.len;
+		len -= piece.len;
+		buf = buf ? buf + piece.len : NULL;
+	}
+}
+
+static int copy(struct viommu_endpoint *ep, uint64_t iova, char *buf,
+		uint64_t len, uint32_t prot)
+{
+	struct vi_access a;
+	int rc;
+
+	if (!len)
+		return 0;
+	rc = vi_access_begin(&a, ep, iova, len, prot);
+	if (rc)
+		return rc;
+	if (vi_access_wraps(iova, len)) {
+		vi_access_deny_wrap(&a);
+		return vi_access_refuse(&a, iova, -EFAULT);
+	}
+	/* a write that would fail half way must not begin */
+	if (prot & VIOMMU_WRITE) {
+		rc = copy_pieces(&a, NULL, len);
+		if (rc)
+			return rc;
+	}
+	rc = copy_pieces(&a, buf, len);
+	if (rc)
+		return rc;
+	count(&a, len);
+	vi_access_finish(&a);
+	return 0;
+}
+
+int viommu_dma_read(struct viommu_endpoint *ep, viommu_iova_t iova, void *buf,
+		    size_t len)
+{
+	return copy(ep, iova, buf, len, VIOMMU_READ);
+}
+
+int viommu_dma_write(struct viommu_endpoint *ep, viommu_iova_t iova,
+		     const void *buf, size_t len)
+{
+	/* copied from only: see copy_pieces() */
+	return copy(ep, iova, (char *)(uintptr_t)buf, len, VIOMMU_WRITE);
+}
+
+/* ---- untranslated ----------------------------------------------------- */
+
+static int memory_pieces(struct viommu_memory *mem, uint64_t gpa, char *buf,
+			 uint64_t len, uint32_t prot)
+{
+	void *host;
+	uint64_t n;
+
+	for (; len; gpa += n, len -= n, buf = buf ? buf + n : NULL) {
+		n = vi_memory_host(mem, gpa, len, prot, &host);
+		if (!n)
+			return vi_memory_host(mem, gpa, len, VIOMMU_READ,
+					      &host) ?
+				       -EACCES :
+				       -EFAULT;
+		if (buf && (prot & VIOMMU_WRITE))
+			memcpy(host, buf, n);
+		else if (buf)
+			memcpy(buf, host, n);
+	}
+	return 0;
+}
+
+static int memory_copy(struct viommu_memory *mem, uint64_t gpa, char *buf,
+		       uint64_t len, uint32_t prot)
+{
+	struct vi_pin *pin;
+	int rc = 0;
+
+	if (!len)
+		return 0;
+	if (gpa + (len - 1) < gpa)
+		return -EFAULT;
+	pin = vi_pin_claim(mem->vi);
+	if (!pin)
+		return -EAGAIN;
+	vi_pin_publish(mem->vi, pin,
+		       &(struct vi_extent){ .mem = mem,
+					    .start = gpa,
+					    .last = gpa + (len - 1) });
+	if (prot & VIOMMU_WRITE)
+		rc = memory_pieces(mem, gpa, NULL, len, prot);
+	if (!rc)
+		rc = memory_pieces(mem, gpa, buf, len, prot);
+	vi_pin_drop(mem->vi, pin);
+	return rc;
+}
+
+int viommu_memory_read(struct viommu_memory *mem, viommu_gpa_t gpa, void *buf,
+		       size_t len)
+{
+	return memory_copy(mem, gpa, buf, len, VIOMMU_READ);
+}
+
+int viommu_memory_write(struct viommu_memory *mem, viommu_gpa_t gpa,
+			const void *buf, size_t len)
+{
+	return memory_copy(mem, gpa, (char *)(uintptr_t)buf, len, VIOMMU_WRITE);
+}
