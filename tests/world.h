@@ -87,11 +87,11 @@ static inline void world_free(struct world *w)
 static inline int map_prot(struct world *w, uint64_t start, uint64_t last,
 			   uint64_t gpa, uint32_t prot)
 {
-	return viommu_space_map(
-		w->space, &(struct viommu_mapping){ .start = start,
-						    .last = last,
-						    .gpa = gpa,
-						    .prot = prot });
+	return viommu_space_map(w->space,
+				&(struct viommu_mapping){ .start = start,
+							  .last = last,
+							  .gpa = gpa,
+							  .prot = prot });
 }
 
 static inline int map_rw(struct world *w, uint64_t start, uint64_t last,

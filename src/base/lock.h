@@ -15,9 +15,9 @@ struct VI_CAPABILITY("mutex") vi_lock {
 	pthread_mutex_t m;
 };
 
-#define VI_LOCK_INIT                             \
-	{                                        \
-		.m = PTHREAD_MUTEX_INITIALIZER   \
+#define VI_LOCK_INIT                           \
+	{                                      \
+		.m = PTHREAD_MUTEX_INITIALIZER \
 	}
 
 static inline void vi_lock_init(struct vi_lock *l)

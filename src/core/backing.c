@@ -42,9 +42,9 @@ static int backing_map(struct vi_backing *b, int fd)
 		       MAP_SHARED, fd, 0);
 
 	if (p == MAP_FAILED)
-		return errno == EACCES || errno == EPERM ? -EACCES :
-		       errno == ENOMEM			 ? -ENOMEM :
-							   -EBADF;
+		return errno == EACCES || errno == EPERM ? -EACCES
+		       : errno == ENOMEM		 ? -ENOMEM
+							 : -EBADF;
 	/* the guest's memory is not ours to dump */
 	madvise(p, b->len, MADV_DONTDUMP);
 	b->base = p;
@@ -69,12 +69,12 @@ static int file_look(int fd, uint64_t reach, bool write, struct stat *st,
 	return 0;
 }
 
-static int backing_make_locked(struct viommu *vi, int fd,
-			       const struct stat *st, bool writable,
-			       struct vi_backing **out)
+static int backing_make_locked(struct viommu *vi, int fd, const struct stat *st,
+			       bool writable, struct vi_backing **out)
 	VI_REQUIRES(&vi->backings_lock)
 {
-	struct vi_backing *b = vi_alloc(&vi->env, sizeof(*b), _Alignof(max_align_t));
+	struct vi_backing *b =
+		vi_alloc(&vi->env, sizeof(*b), _Alignof(max_align_t));
 	int rc;
 
 	if (!b)

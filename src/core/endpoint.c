@@ -237,9 +237,9 @@ vi_endpoint_reserved(const struct viommu_endpoint *ep, uint64_t start,
 {
 	size_t i = reserved_find(ep, start);
 
-	return i < ep->nreserved && ep->reserved[i].start <= last ?
-		       &ep->reserved[i] :
-		       NULL;
+	return i < ep->nreserved && ep->reserved[i].start <= last
+		       ? &ep->reserved[i]
+		       : NULL;
 }
 
 /* @ep's ranges with @r among them: a new array, or NULL. */

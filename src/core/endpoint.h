@@ -19,7 +19,8 @@ struct viommu_endpoint {
 	void *arg;
 	struct vi_list link;	   /* VI_GUARDED(vi->lock) */
 	struct vi_list space_link; /* VI_GUARDED(vi->lock and space->lock) */
-	/* sorted.  VI_GUARDED(vi->lock and, if attached, space->lock to write) */
+	/* sorted.  VI_GUARDED(vi->lock and, if attached, space->lock to write)
+	 */
 	struct viommu_reserved *reserved;
 	size_t nreserved;
 	_Atomic(uint64_t) faults, attaches;

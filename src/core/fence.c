@@ -219,8 +219,7 @@ void vi_fence_settle(struct viommu *vi)
 	vi_unlock(&vi->pending_lock);
 
 	while (!vi_list_empty(&ready)) {
-		struct fence *f =
-			vi_list_of(ready.next, struct fence, pending);
+		struct fence *f = vi_list_of(ready.next, struct fence, pending);
 
 		vi_list_remove(&f->pending);
 		fence_complete(f);
@@ -244,9 +243,8 @@ static bool fence_blocked_spin(struct fence *f)
 	for (int i = 0; i < SPINS; i++) {
 		if (!fence_blocked(f))
 			return false;
-		if (!f->blocker ||
-		    (atomic_load(&f->blocker->word) & VI_PIN_STATE) ==
-			    VI_PIN_HELD)
+		if (!f->blocker || (atomic_load(&f->blocker->word) &
+				    VI_PIN_STATE) == VI_PIN_HELD)
 			return true;
 #if defined(__x86_64__) || defined(__i386__)
 		__builtin_ia32_pause();
@@ -331,10 +329,10 @@ int viommu_fence_wait(struct viommu_fence *pub, int64_t timeout_ns)
 		deadline_of(&ts, timeout_ns);
 	vi_lock(&vi->pending_lock);
 	while (atomic_load(&f->state) != DONE && !rc)
-		rc = timeout_ns < 0 ?
-			     pthread_cond_wait(&vi->done, &vi->pending_lock.m) :
-			     pthread_cond_timedwait(&vi->done,
-						    &vi->pending_lock.m, &ts);
+		rc = timeout_ns < 0
+			     ? pthread_cond_wait(&vi->done, &vi->pending_lock.m)
+			     : pthread_cond_timedwait(&vi->done,
+						      &vi->pending_lock.m, &ts);
 	rc = atomic_load(&f->state) == DONE ? 0 : -ETIMEDOUT;
 	vi_unlock(&vi->pending_lock);
 	return rc;

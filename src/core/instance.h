@@ -21,9 +21,9 @@ enum {
 
 struct viommu {
 	/* read by every access, written by nobody or by commits */
-	uint64_t id;	  /* of all instances there ever were, for seats */
-	bool asymmetric;  /* who orders pin and table: see core/pin.h */
-	bool membarrier;  /* the kernel has it */
+	uint64_t id;	 /* of all instances there ever were, for seats */
+	bool asymmetric; /* who orders pin and table: see core/pin.h */
+	bool membarrier; /* the kernel has it */
 	uint32_t nseats;
 	struct vi_seat *seats;
 	_Atomic(uint32_t) seats_used; /* the first ones; only grows */
@@ -49,10 +49,10 @@ struct viommu {
 
 	/* pending fences; innermost */
 	struct vi_lock pending_lock;
-	pthread_cond_t done; /* a fence without callback is done */
-	struct vi_list pending;		     /* VI_GUARDED(pending_lock) */
-	uint64_t waits[VI_WAIT_BUCKETS];     /* VI_GUARDED(pending_lock) */
-	uint64_t wait_max;		     /* VI_GUARDED(pending_lock) */
+	pthread_cond_t done;		 /* a fence without callback is done */
+	struct vi_list pending;		 /* VI_GUARDED(pending_lock) */
+	uint64_t waits[VI_WAIT_BUCKETS]; /* VI_GUARDED(pending_lock) */
+	uint64_t wait_max;		 /* VI_GUARDED(pending_lock) */
 };
 
 #endif

@@ -36,8 +36,8 @@ _Static_assert(offsetof(struct vi_region, retire) == 0, "cast above");
 
 static void memory_free(struct vi_retire *retire)
 {
-	struct viommu_memory *mem = vi_list_of(retire, struct viommu_memory,
-					       retire);
+	struct viommu_memory *mem =
+		vi_list_of(retire, struct viommu_memory, retire);
 
 	vi_radix_fini(&mem->table);
 	vi_lock_fini(&mem->lock);
@@ -93,11 +93,13 @@ static int regions_reserve_locked(struct viommu_memory *mem)
 
 	if (mem->nregions < mem->room)
 		return 0;
-	p = vi_alloc(&mem->vi->env, room * sizeof(struct vi_region *), sizeof(void *));
+	p = vi_alloc(&mem->vi->env, room * sizeof(struct vi_region *),
+		     sizeof(void *));
 	if (!p)
 		return -ENOMEM;
 	if (mem->nregions)
-		memcpy(p, mem->regions, mem->nregions * sizeof(struct vi_region *));
+		memcpy(p, mem->regions,
+		       mem->nregions * sizeof(struct vi_region *));
 	vi_free(&mem->vi->env, mem->regions);
 	mem->regions = p;
 	mem->room = room;
@@ -144,8 +146,8 @@ static int region_publish_locked(struct viommu_memory *mem, struct vi_region *r,
 		return -EEXIST;
 	rc = regions_reserve_locked(mem);
 	if (!rc)
-		rc = vi_radix_map(&mem->table, r->gpa, r->last,
-				  (uintptr_t)host, prot);
+		rc = vi_radix_map(&mem->table, r->gpa, r->last, (uintptr_t)host,
+				  prot);
 	if (rc)
 		return rc == -ERANGE ? -EOVERFLOW : rc;
 	memmove(&mem->regions[i + 1], &mem->regions[i],

@@ -26,14 +26,16 @@ struct viommu_memory {
 /* The part of [gpa, gpa + len - 1] (len > 0) that lies in one piece at *host:
  * its length, or 0 if gpa is not memory with @prot (READ, WRITE). */
 static inline uint64_t vi_memory_host(const struct viommu_memory *mem,
-				      uint64_t gpa, uint64_t len,
-				      uint32_t prot, void **host)
+				      uint64_t gpa, uint64_t len, uint32_t prot,
+				      void **host)
 {
 	unsigned lg2;
 	uint64_t e = vi_radix_find(&mem->table, gpa, &lg2), rest;
 
-	if (!e || (prot & ~vi_leaf_prot(e)))
+	if (VI_UNLIKELY(!e || (prot & ~vi_leaf_prot(e)))) {
+		*host = NULL;
 		return 0;
+	}
 	*host = (void *)(uintptr_t)vi_leaf_target(&mem->table, e, gpa);
 	rest = ~gpa & vi_mask(lg2); /* bytes of the leaf after this one */
 	return rest < len - 1 ? rest + 1 : len;

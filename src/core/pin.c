@@ -113,7 +113,8 @@ static struct vi_pin *seat_idle_pin(struct vi_seat *seat)
 		    VI_PIN_STATE)
 			continue;
 		/* sequentially consistent, as the publication that follows: a
-		 * taker that sees the pin's word sees that it must look at it */
+		 * taker that sees the pin's word sees that it must look at it
+		 */
 		if (i >= used)
 			atomic_store(&seat->used, i + 1);
 		return pin;
@@ -133,9 +134,8 @@ static struct vi_pin *seat_take(struct viommu *vi, struct hint *hint)
 
 		if (owner && owner != self())
 			continue;
-		if (!owner &&
-		    !atomic_compare_exchange_strong(&seat->owner, &owner,
-						    self()))
+		if (!owner && !atomic_compare_exchange_strong(&seat->owner,
+							      &owner, self()))
 			continue;
 		while (i >= used && !atomic_compare_exchange_weak(
 					    &vi->seats_used, &used, i + 1))

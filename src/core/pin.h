@@ -121,9 +121,9 @@ struct vi_pin *vi_pin_find(struct viommu *vi, uint64_t seq,
 /* A thread's own counter: no read-modify-write needed. */
 static inline void vi_count(_Atomic(uint64_t) *c, uint64_t n)
 {
-	atomic_store_explicit(
-		c, atomic_load_explicit(c, memory_order_relaxed) + n,
-		memory_order_relaxed);
+	atomic_store_explicit(c,
+			      atomic_load_explicit(c, memory_order_relaxed) + n,
+			      memory_order_relaxed);
 }
 
 #endif

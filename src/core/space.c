@@ -23,7 +23,8 @@ enum {
 
 static void space_free(struct vi_retire *retire)
 {
-	struct viommu_space *s = vi_list_of(retire, struct viommu_space, retire);
+	struct viommu_space *s =
+		vi_list_of(retire, struct viommu_space, retire);
 
 	vi_radix_fini(&s->table);
 	vi_lock_fini(&s->lock);
@@ -107,9 +108,9 @@ static bool range_reserved_locked(const struct viommu_space *s, uint64_t start,
 	struct vi_list *l;
 
 	vi_list_for_each (l, &s->endpoints)
-		if (vi_endpoint_reserved(vi_list_of(l, struct viommu_endpoint,
-						    space_link),
-					 start, last))
+		if (vi_endpoint_reserved(
+			    vi_list_of(l, struct viommu_endpoint, space_link),
+			    start, last))
 			return true;
 	return false;
 }

@@ -12,7 +12,7 @@
 struct viommu_space {
 	struct viommu *vi;
 	enum viommu_space_kind kind;
-	uint64_t start, last; /* aperture */
+	uint64_t start, last;  /* aperture */
 	struct vi_radix table; /* writers: lock */
 	struct vi_lock lock;
 	/* who sees it.  VI_GUARDED(both lock and vi->lock to write) */

@@ -13,8 +13,8 @@ static void count(struct vi_access *a, uint64_t len)
 	struct vi_seat *seat = a->pin->seat;
 
 	vi_count(&seat->accesses, 1);
-	vi_count(a->prot & VIOMMU_WRITE ? &seat->bytes_written :
-					  &seat->bytes_read,
+	vi_count(a->prot & VIOMMU_WRITE ? &seat->bytes_written
+					: &seat->bytes_read,
 		 len);
 }
 
@@ -94,10 +94,9 @@ static int memory_pieces(struct viommu_memory *mem, uint64_t gpa, char *buf,
 	for (; len; gpa += n, len -= n, buf = buf ? buf + n : NULL) {
 		n = vi_memory_host(mem, gpa, len, prot, &host);
 		if (!n)
-			return vi_memory_host(mem, gpa, len, VIOMMU_READ,
-					      &host) ?
-				       -EACCES :
-				       -EFAULT;
+			return vi_memory_host(mem, gpa, len, VIOMMU_READ, &host)
+				       ? -EACCES
+				       : -EFAULT;
 		if (buf && (prot & VIOMMU_WRITE))
 			memcpy(host, buf, n);
 		else if (buf)

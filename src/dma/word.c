@@ -54,13 +54,13 @@ static void word_store(void *p, unsigned size, uint64_t val)
 }
 
 /* What was there; it was swapped if that is @old. */
-#define WORD_CAS(type)                                                     \
-	do {                                                               \
-		type seen = (type)old;                                     \
-		__atomic_compare_exchange_n((type *)p, &seen, (type)val,   \
-					    0, __ATOMIC_SEQ_CST,           \
-					    __ATOMIC_SEQ_CST);             \
-		return seen;                                               \
+#define WORD_CAS(type)                                                      \
+	do {                                                                \
+		type seen = (type)old;                                      \
+		__atomic_compare_exchange_n((type *)p, &seen, (type)val, 0, \
+					    __ATOMIC_SEQ_CST,               \
+					    __ATOMIC_SEQ_CST);              \
+		return seen;                                                \
 	} while (0)
 
 static uint64_t word_cas(void *p, unsigned size, uint64_t old, uint64_t val)
@@ -84,8 +84,7 @@ static int word_begin(struct vi_access *a, struct viommu_endpoint *ep,
 	struct vi_piece piece;
 	int rc;
 
-	if ((size != 1 && size != 2 && size != 4 && size != 8) ||
-	    iova % size)
+	if ((size != 1 && size != 2 && size != 4 && size != 8) || iova % size)
 		return -EINVAL;
 	rc = vi_access_begin(a, ep, iova, size, prot);
 	if (rc)

@@ -261,7 +261,8 @@ static void fill(struct filling *f, struct vi_table *t, unsigned level,
 
 		if (!c && !(s & mask) && (l & mask) == mask) {
 			entry_set(t, slot,
-				  f->leaf | (s == f->start ? VI_LEAF_FIRST : 0) |
+				  f->leaf |
+					  (s == f->start ? VI_LEAF_FIRST : 0) |
 					  (l == f->last ? VI_LEAF_LAST : 0));
 		} else if (c) {
 			fill(f, c, level - 1, s, l);

@@ -84,7 +84,7 @@ struct vi_table {
 	uint16_t used; /* entries that are not 0 */
 };
 
-#define VI_TABLE_ALIGN	 64
+#define VI_TABLE_ALIGN	  64
 #define VI_RADIX_LEVEL(t) ((unsigned)((t) & (VI_TABLE_ALIGN - 1)))
 #define VI_RADIX_TABLE(t) \
 	((struct vi_table *)(uintptr_t)((t) & ~(uint64_t)(VI_TABLE_ALIGN - 1)))
@@ -134,7 +134,8 @@ static inline uint32_t vi_leaf_prot(uint64_t e)
 /*
  * The entry for @addr: a leaf, or 0; either holds for the whole aligned block
  * of 2^@lg2 bytes around @addr.  The loads are sequentially consistent: with
- * the publication of a pin before them, they are what L3 stands on (core/pin.h).
+ * the publication of a pin before them, they are what L3 stands on
+ * (core/pin.h).
  */
 static inline uint64_t vi_radix_find(const struct vi_radix *r, uint64_t addr,
 				     unsigned *lg2)

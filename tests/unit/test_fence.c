@@ -186,9 +186,9 @@ static void gathers_more_than_it_has_room_for(void **state) /* L4, L5 */
 	for (unsigned i = 0; i < 10; i++) {
 		uint64_t at = i * UINT64_C(0x100000);
 
-		assert_int_equal(viommu_space_unmap(w.space, at, at + 0xfff,
-						    &f),
-				 0x1000);
+		assert_int_equal(
+			viommu_space_unmap(w.space, at, at + 0xfff, &f),
+			0x1000);
 	}
 	viommu_fence_commit(&f, NULL, NULL);
 	for (unsigned i = 0; i < 10; i++) {
@@ -271,13 +271,13 @@ static void detach_waits_for_that_endpoint_only(void **state)
 	viommu_endpoint_detach(ep2, &f);
 	viommu_fence_commit(&f, NULL, NULL);
 	assert_false(viommu_fence_done(&f));
-	assert_int_equal(viommu_dma_map(&(struct viommu_dma){
-				 .ep = ep2,
-				 .len = 1,
-				 .prot = VIOMMU_READ,
-				 .iov = iov,
-				 .max_iov = 1 }),
-			 -EFAULT);
+	assert_int_equal(
+		viommu_dma_map(&(struct viommu_dma){ .ep = ep2,
+						     .len = 1,
+						     .prot = VIOMMU_READ,
+						     .iov = iov,
+						     .max_iov = 1 }),
+		-EFAULT);
 	viommu_dma_unmap(&d2, 0);
 	assert_true(viommu_fence_done(&f));
 	viommu_dma_unmap(&d, 0);
