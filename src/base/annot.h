@@ -41,20 +41,35 @@
  * every other build, so that nothing is left of them.
  */
 enum vi_mutant {
-	VI_MUTANT_NO_WAIT = 1,	      /* a fence is done when committed */
-	VI_MUTANT_LOOK_FIRST = 2,     /* a pin is published after the look */
-	VI_MUTANT_NO_GRACE = 3,	      /* tables are freed under walkers */
-	VI_MUTANT_LOST_WAKEUP = 4,    /* a dropped pin wakes nobody */
-	VI_MUTANT_NO_TAKER_ORDER = 5, /* the taker looks at pins first */
+	VI_MUTANT_NO_WAIT = 1,	   /* a fence is done when committed */
+	VI_MUTANT_LOOK_FIRST = 2,  /* a pin is published after the look */
+	VI_MUTANT_NO_GRACE = 3,	   /* tables are freed under walkers */
+	VI_MUTANT_LOST_WAKEUP = 4, /* a dropped pin wakes nobody */
 };
 #ifndef VI_MUTANT
 #define VI_MUTANT 0
 #endif
 
-/* A window of the protocol: the race tests' builds yield here. */
+/*
+ * A window of the protocol.  The race tests' builds now and then dawdle in it,
+ * long enough for the other side to go all the way.
+ */
 #ifdef VI_YIELD
 #include <sched.h>
-#define VI_WINDOW() ((void)sched_yield())
+#include <unistd.h>
+static inline void vi_window(void)
+{
+	static __thread unsigned x;
+
+	if (!x)
+		x = (unsigned)(size_t)&x | 1;
+	x = x * 1664525 + 1013904223;
+	if (!((x >> 8) % 64))
+		usleep((x >> 16) % 64);
+	else if (!((x >> 8) % 8))
+		(void)sched_yield();
+}
+#define VI_WINDOW() vi_window()
 #else
 #define VI_WINDOW() ((void)0)
 #endif

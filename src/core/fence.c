@@ -289,8 +289,7 @@ void viommu_fence_commit(struct viommu_fence *pub, viommu_fence_fn *done,
 	atomic_fetch_add_explicit(&vi->fences, 1, memory_order_relaxed);
 	atomic_store(&f->state, COMMITTED);
 	VI_WINDOW();
-	if (VI_MUTANT != VI_MUTANT_NO_TAKER_ORDER)
-		taker_order(vi);
+	taker_order(vi);
 	f->seq = atomic_fetch_add(&vi->commits, 1);
 	VI_WINDOW();
 	if (fence_blocked_spin(f))

@@ -48,7 +48,8 @@ int vi_access_no_memory(struct vi_access *a, uint64_t iova, uint64_t len,
 	a->reason = VIOMMU_FAULT_MEMORY;
 	a->gpa = gpa;
 	a->fault_last = iova + rest;
-	return e ? -EACCES : -EFAULT;
+	/* not there, or there only since the look that failed */
+	return e && (a->prot & ~vi_leaf_prot(e)) ? -EACCES : -EFAULT;
 }
 
 /* The fault goes on as long as the next byte fails the same way. */

@@ -29,6 +29,7 @@ static int copy_pieces(struct vi_access *a, char *buf, uint64_t len)
 		rc = vi_access_look(a, iova, len, &piece);
 		if (rc)
 			return vi_access_refuse(a, iova, rc);
+		VI_WINDOW();
 		if (buf && (a->prot & VIOMMU_WRITE))
 			memcpy(piece.host, buf, piece.len);
 		else if (buf)

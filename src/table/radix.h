@@ -156,6 +156,7 @@ static inline uint64_t vi_radix_find(const struct vi_radix *r, uint64_t addr,
 		}
 		t = (const struct vi_table *)(uintptr_t)e;
 		shift -= VI_RADIX_BITS;
+		VI_WINDOW();
 	}
 }
 
