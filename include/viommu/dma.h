@@ -78,8 +78,8 @@ VIOMMU_API VIOMMU_MUST_CHECK int viommu_dma_write(struct viommu_endpoint *ep,
  * @param iova a multiple of @p size
  * @param size 1, 2, 4 or 8
  * @param val  the value, host order
- * @return as viommu_dma_read(), -EINVAL (size or alignment, also of the
- *         memory it is mapped to; not reported as a fault)
+ * @return as viommu_dma_read(), -EINVAL (bad size or alignment, or the memory
+ *         it is mapped to is no aligned word; not reported as a fault)
  *
  * Context: any thread; lock-free.
  */

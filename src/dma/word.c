@@ -77,11 +77,31 @@ static uint64_t word_cas(void *p, unsigned size, uint64_t old, uint64_t val)
 	}
 }
 
+/* Where the word is; with a granule of a few bytes it has several leaves. */
+static int word_look(struct vi_access *a, unsigned size, void **p)
+{
+	struct vi_piece piece;
+	uint64_t n = 0;
+	int rc;
+
+	for (; n < size; n += piece.len) {
+		rc = vi_access_look(a, a->iova + n, size - n, &piece);
+		if (rc)
+			return vi_access_refuse(a, a->iova + n, rc);
+		if (!n)
+			*p = piece.host;
+		if ((char *)*p + n != piece.host || (uintptr_t)*p % size) {
+			vi_access_finish(a);
+			return -EINVAL;
+		}
+	}
+	return 0;
+}
+
 /* Publish and find the word.  On success the access is still under way. */
 static int word_begin(struct vi_access *a, struct viommu_endpoint *ep,
 		      uint64_t iova, unsigned size, uint32_t prot, void **p)
 {
-	struct vi_piece piece;
 	int rc;
 
 	if ((size != 1 && size != 2 && size != 4 && size != 8) || iova % size)
@@ -89,19 +109,14 @@ static int word_begin(struct vi_access *a, struct viommu_endpoint *ep,
 	rc = vi_access_begin(a, ep, iova, size, prot);
 	if (rc)
 		return rc;
-	rc = vi_access_look(a, iova, size, &piece);
+	rc = word_look(a, size, p);
 	if (rc)
-		return vi_access_refuse(a, iova, rc);
-	if (piece.len < size || (uintptr_t)piece.host % size) {
-		vi_access_finish(a);
-		return -EINVAL;
-	}
+		return rc;
 	vi_count(&a->pin->seat->accesses, 1);
 	if (prot & VIOMMU_READ)
 		vi_count(&a->pin->seat->bytes_read, size);
 	if (prot & VIOMMU_WRITE)
 		vi_count(&a->pin->seat->bytes_written, size);
-	*p = piece.host;
 	return 0;
 }
 

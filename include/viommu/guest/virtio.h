@@ -70,7 +70,8 @@ struct viommu_virtio_stats {
  * @param vi  instance
  * @param cfg what the guest will read; copied; NULL means defaults
  * @param out the new device, owned by the caller
- * @return 0, -EINVAL, -ENOMEM
+ * @return 0, -EINVAL (an option from a later version, last < start, a granule
+ *         above 2^30, probe_size above 1 MiB), -ENOMEM
  *
  * Context: any thread.
  */
@@ -80,12 +81,14 @@ viommu_virtio_create(struct viommu *vi, const struct viommu_virtio_config *cfg,
 
 /**
  * Unmake it: remove its endpoints, destroy its spaces.  The handle is dead on
- * return, but for faults and requests under way, which the fence waits for.
+ * return, but for faults and requests under way, which the fence waits for:
+ * once it is done every waiting request has been answered.
  *
- * @param v device
+ * @param v device, or NULL
  * @param f fence
  *
- * Context: no other call into @p v is running or will be made.
+ * Context: no other call into @p v is running or will be made; no access of an
+ * endpoint behind it begins any more, since its faults come here.
  */
 VIOMMU_API void viommu_virtio_destroy(struct viommu_virtio *v,
 				      struct viommu_fence *f);
@@ -98,7 +101,8 @@ VIOMMU_API void viommu_virtio_destroy(struct viommu_virtio *v,
  * @param ep endpoint without a PASID, attached to nothing; its reserved ranges
  *           are what PROBE tells; its fault handler should be
  *           viommu_virtio_fault() with @p v
- * @return 0, -EEXIST (it is there already), -ENOMEM
+ * @return 0, -EEXIST (it is there already), -EINVAL (another instance's, or
+ *         with a PASID), -ENOMEM
  *
  * Context: any thread.
  */
@@ -109,7 +113,7 @@ VIOMMU_API VIOMMU_MUST_CHECK int viommu_virtio_add(struct viommu_virtio *v,
  * Take an endpoint out from behind the device and detach it.
  *
  * @param v  device
- * @param ep endpoint
+ * @param ep endpoint; one that is not behind it is left alone
  * @param f  fence
  *
  * Context: any thread.
@@ -166,6 +170,20 @@ VIOMMU_API VIOMMU_MUST_CHECK int viommu_virtio_event(struct viommu_virtio *v,
 VIOMMU_API uint64_t viommu_virtio_features(const struct viommu_virtio *v);
 
 /**
+ * Tell which of them the driver accepted.  Requests and flags that come with a
+ * feature it did not accept are then unknown; the bypass field keeps its
+ * meaning (virtio 5.13.6.1).  Until told, and after a reset, all are taken as
+ * accepted, so a transport need not call this.
+ *
+ * @param v        device
+ * @param accepted bit mask; bits that were not offered are ignored
+ *
+ * Context: any thread.
+ */
+VIOMMU_API void viommu_virtio_features_write(struct viommu_virtio *v,
+					     uint64_t accepted);
+
+/**
  * Read the device's configuration space (virtio 5.13.4).
  *
  * @param v   device
@@ -179,7 +197,8 @@ VIOMMU_API void viommu_virtio_config_read(struct viommu_virtio *v, size_t off,
 					  void *buf, size_t len);
 
 /**
- * Write the device's configuration space; only bypass is writable, to 0 or 1.
+ * Write the device's configuration space; only bypass is writable, to 0 or 1;
+ * anything else is ignored.
  *
  * @param v   device
  * @param off offset
@@ -228,10 +247,11 @@ VIOMMU_API size_t viommu_virtio_save(struct viommu_virtio *v, void *buf,
  * @param len its size
  * @return 0, -EINVAL (not such a state, cut short, or damaged), -EOPNOTSUPP
  *         (of a later version), -ENOENT (an endpoint is missing), -ERANGE
- *         (does not fit the configuration), -ENOMEM, -ENOSPC; on error the
- *         device is as after a reset
+ *         (does not fit the configuration or an endpoint's reserved ranges),
+ *         -ENOMEM, -ENOSPC; on error the device is as after a reset
  *
- * Context: any thread; hostile input is fine.
+ * Context: any thread; does not block; hostile input is fine.  What unattached
+ * endpoints had under way by bypass is not waited for.
  */
 VIOMMU_API VIOMMU_MUST_CHECK int
 viommu_virtio_load(struct viommu_virtio *v, const void *buf, size_t len);

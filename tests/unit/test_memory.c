@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Regions: by pointer, by descriptor, taken away under a fence. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "world.h"
+
+static int file_of(size_t len)
+{
+	int fd = memfd_create("test", MFD_CLOEXEC);
+
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, (off_t)len), 0);
+	return fd;
+}
+
+/* Mappings of memfds in this process. */
+static int mapped_files(void)
+{
+	FILE *f = fopen("/proc/self/maps", "r");
+	char line[512];
+	int n = 0;
+
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f))
+		n += strstr(line, "memfd:test") != NULL;
+	fclose(f);
+	return n;
+}
+
+static struct viommu_region region(uint64_t gpa, uint64_t len, int fd,
+				   uint64_t off)
+{
+	return (struct viommu_region){ .size = sizeof(struct viommu_region),
+				       .gpa = gpa,
+				       .len = len,
+				       .prot = VIOMMU_READ | VIOMMU_WRITE,
+				       .fd = fd,
+				       .fd_offset = off };
+}
+
+static void file_is_mapped_once(void **state)
+{
+	struct viommu_memory *mem, *mem2;
+	struct viommu_fence f;
+	struct world w;
+	int fd = file_of(1 << 20), fd2;
+	char buf[8] = "";
+
+	(void)state;
+	world_make(&w, NULL, 4096);
+	assert_int_equal(viommu_memory_create(w.vi, &mem), 0);
+	assert_int_equal(viommu_memory_create(w.vi, &mem2), 0);
+	for (unsigned i = 0; i < 200; i++) {
+		/* not even page aligned */
+		struct viommu_region r =
+			region(0x10000 + i * 4096, 4000, fd, i * 4096 + 7);
+
+		/* another descriptor of the same file, as a peer sends it */
+		fd2 = dup(fd);
+		r.fd = fd2;
+		assert_int_equal(viommu_memory_add(i % 2 ? mem : mem2, &r), 0);
+		close(fd2);
+	}
+	assert_int_equal(mapped_files(), 1);
+	assert_int_equal(pwrite(fd, "hello", 5, 4096 + 7 + 100), 5);
+	assert_int_equal(viommu_memory_read(mem, 0x11000 + 100, buf, 5), 0);
+	assert_string_equal(buf, "hello");
+	assert_int_equal(viommu_memory_write(mem, 0x11000, "x", 1), 0);
+	assert_int_equal(pread(fd, buf, 1, 4096 + 7), 1);
+	assert_int_equal(buf[0], 'x');
+	viommu_fence_init(&f);
+	viommu_memory_destroy(mem, &f);
+	fence_run(&f);
+	assert_int_equal(mapped_files(), 1);
+	viommu_fence_init(&f);
+	viommu_memory_destroy(mem2, &f);
+	fence_run(&f);
+	assert_int_equal(mapped_files(), 0);
+	close(fd);
+	world_free(&w);
+}
+
+static void descriptors_that_lie_are_refused(void **state)
+{
+	struct viommu_memory *mem;
+	int fd = file_of(8192), pipefd[2], ro, wo, null;
+	struct viommu_region r;
+	struct world w;
+	char path[64];
+
+	(void)state;
+	world_make(&w, NULL, 4096);
+	mem = viommu_memory_of(w.vi);
+	r = region(0x100000, 8193, fd, 0);
+	assert_int_equal(viommu_memory_add(mem, &r), -ERANGE);
+	r = region(0x100000, 4096, fd, 8192);
+	assert_int_equal(viommu_memory_add(mem, &r), -ERANGE);
+	r = region(0x100000, 4096, fd, UINT64_MAX - 100);
+	assert_int_equal(viommu_memory_add(mem, &r), -EINVAL);
+	r = region(0x100000, 4096, -1, 0);
+	assert_int_equal(viommu_memory_add(mem, &r), -EINVAL);
+	r = region(0x100000, 4096, 9999, 0);
+	assert_int_equal(viommu_memory_add(mem, &r), -EBADF);
+	assert_int_equal(pipe(pipefd), 0);
+	r = region(0x100000, 4096, pipefd[0], 0);
+	assert_int_equal(viommu_memory_add(mem, &r), -EBADF);
+	null = open("/dev/null", O_RDWR);
+	r = region(0x100000, 4096, null, 0);
+	assert_int_equal(viommu_memory_add(mem, &r), -EBADF);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	ro = open(path, O_RDONLY);
+	wo = open(path, O_WRONLY);
+	r = region(0x100000, 4096, ro, 0);
+	assert_int_equal(viommu_memory_add(mem, &r), -EACCES);
+	r.prot = VIOMMU_READ;
+	assert_int_equal(viommu_memory_add(mem, &r), 0);
+	r = region(0x200000, 4096, wo, 0);
+	assert_int_equal(viommu_memory_add(mem, &r), -EACCES);
+	assert_int_equal(mapped_files(), 1);
+	close(wo);
+	close(ro);
+	close(null);
+	close(pipefd[0]);
+	close(pipefd[1]);
+	close(fd);
+	world_free(&w);
+	assert_int_equal(mapped_files(), 0);
+}
+
+static void sealed_file_can_be_read(void **state)
+{
+	int fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	struct viommu_region r;
+	struct world w;
+
+	(void)state;
+	world_make(&w, NULL, 4096);
+	assert_int_equal(ftruncate(fd, 4096), 0);
+	assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE), 0);
+	r = region(0x100000, 4096, fd, 0);
+	assert_int_equal(viommu_memory_add(viommu_memory_of(w.vi), &r),
+			 -EACCES);
+	r.prot = VIOMMU_READ;
+	assert_int_equal(viommu_memory_add(viommu_memory_of(w.vi), &r), 0);
+	close(fd);
+	world_free(&w);
+}
+
+static void bad_regions_are_refused(void **state)
+{
+	struct viommu_memory *mem;
+	struct viommu_region r;
+	struct world w;
+	char host[4096];
+
+	(void)state;
+	world_make(&w, NULL, 4096);
+	mem = viommu_memory_of(w.vi);
+	r = region(WORLD_RAM - 1, 2, -1, 0);
+	r.host = host;
+	assert_int_equal(viommu_memory_add(mem, &r), -EEXIST);
+	r.gpa = UINT64_MAX;
+	assert_int_equal(viommu_memory_add(mem, &r), -EINVAL);
+	r.gpa = 1ull << 60;
+	assert_int_equal(viommu_memory_add(mem, &r), -EOVERFLOW);
+	r.gpa = 1ull << 40;
+	r.len = 0;
+	assert_int_equal(viommu_memory_add(mem, &r), -EINVAL);
+	r.len = 1;
+	r.prot = VIOMMU_WRITE;
+	assert_int_equal(viommu_memory_add(mem, &r), -EINVAL);
+	r.prot = VIOMMU_READ | VIOMMU_MMIO;
+	assert_int_equal(viommu_memory_add(mem, &r), -EINVAL);
+	r.prot = VIOMMU_READ;
+	r.size = 4;
+	assert_int_equal(viommu_memory_add(mem, &r), -EINVAL);
+	r.size = sizeof(r);
+	assert_int_equal(viommu_memory_add(mem, &r), 0);
+	world_free(&w);
+}
+
+static void remove_takes_whole_regions(void **state)
+{
+	struct viommu_memory *mem;
+	struct viommu_fence f;
+	struct viommu_region r;
+	struct world w;
+	char host[4096], c;
+
+	(void)state;
+	world_make(&w, NULL, 4096);
+	assert_int_equal(viommu_memory_create(w.vi, &mem), 0);
+	for (unsigned i = 0; i < 40; i++) {
+		r = region(((i * 7) % 40) * 100, 100, -1, 0);
+		r.host = host + r.gpa;
+		assert_int_equal(viommu_memory_add(mem, &r), 0);
+	}
+	viommu_fence_init(&f);
+	assert_int_equal(viommu_memory_remove(mem, 50, 100, &f), -ERANGE);
+	assert_int_equal(viommu_memory_remove(mem, 100, 150, &f), -ERANGE);
+	assert_int_equal(viommu_memory_remove(mem, 4000, 10, &f), -ENOENT);
+	assert_int_equal(viommu_memory_remove(mem, UINT64_MAX, 2, &f), -EINVAL);
+	assert_int_equal(viommu_memory_read(mem, 150, &c, 1), 0);
+	assert_int_equal(viommu_memory_remove(mem, 100, 200, &f), 0);
+	fence_run(&f);
+	assert_int_equal(viommu_memory_read(mem, 99, &c, 1), 0);
+	assert_int_equal(viommu_memory_read(mem, 99, &c, 2), -EFAULT);
+	assert_int_equal(viommu_memory_read(mem, 299, &c, 1), -EFAULT);
+	assert_int_equal(viommu_memory_read(mem, 300, &c, 1), 0);
+	viommu_fence_init(&f);
+	assert_int_equal(viommu_memory_remove(mem, 0, 0, &f), 0); /* to 2^64 */
+	fence_run(&f);
+	assert_int_equal(viommu_memory_read(mem, 300, &c, 1), -EFAULT);
+	viommu_fence_init(&f);
+	viommu_memory_destroy(mem, &f);
+	fence_run(&f);
+	world_free(&w);
+}
+
+static void remove_waits_for_maps_of_it_only(void **state)
+{
+	struct viommu_region r = region(0x100000, 0x2000, -1, 0);
+	struct viommu_dma d = { 0 }, d2;
+	struct viommu_fence f;
+	struct iovec iov[2];
+	struct world w;
+	char *more = calloc(1, 0x2000);
+
+	(void)state;
+	world_make(&w, NULL, 4096);
+	r.host = more;
+	assert_int_equal(viommu_memory_add(viommu_memory_of(w.vi), &r), 0);
+	assert_int_equal(map_rw(&w, 0, 0xfff, 0x101000), 0);
+	assert_int_equal(map_rw(&w, 0x1000, 0x1fff, 0), 0);
+	d = (struct viommu_dma){ .ep = w.ep,
+				 .iova = 0xf00,
+				 .len = 0x10,
+				 .prot = VIOMMU_WRITE,
+				 .iov = iov,
+				 .max_iov = 2 };
+	d2 = d;
+	d2.iova = 0x1000;
+	assert_int_equal(viommu_dma_map(&d), 0);
+	assert_int_equal(viommu_dma_map(&d2), 0);
+	viommu_fence_init(&f);
+	assert_int_equal(viommu_memory_remove(viommu_memory_of(w.vi), 0x100000,
+					      0x2000, &f),
+			 0);
+	viommu_fence_commit(&f, NULL, NULL);
+	assert_false(viommu_fence_done(&f));
+	viommu_dma_unmap(&d, 0);
+	assert_true(viommu_fence_done(&f)); /* d2 is elsewhere */
+	free(more);
+	assert_int_equal(viommu_dma_map(&d), -EFAULT);
+	assert_int_equal(w.fault.reason, VIOMMU_FAULT_MEMORY);
+	viommu_dma_unmap(&d2, 0);
+	world_free(&w);
+}
+
+static void endpoints_have_memories_of_their_own(void **state)
+{
+	struct viommu_endpoint_config ec = { .size = sizeof(ec), .id = 2 };
+	struct viommu_region r = region(0, 0x1000, -1, 0);
+	struct viommu_endpoint *ep2;
+	struct viommu_memory *mem;
+	struct viommu_fence f;
+	struct viommu *vi2;
+	struct world w;
+	char host[0x1000] = "other", c;
+
+	(void)state;
+	world_make(&w, NULL, 4096);
+	assert_int_equal(viommu_memory_create(w.vi, &mem), 0);
+	r.host = host;
+	assert_int_equal(viommu_memory_add(mem, &r), 0);
+	ec.memory = mem;
+	assert_int_equal(viommu_endpoint_create(w.vi, &ec, &ep2), 0);
+	viommu_fence_init(&f);
+	assert_int_equal(viommu_endpoint_attach(ep2, w.space, &f), 0);
+	assert_int_equal(map_rw(&w, 0, 0xfff, 0), 0);
+	assert_int_equal(viommu_dma_read(ep2, 0, &c, 1), 0);
+	assert_int_equal(c, 'o');
+	assert_int_equal(viommu_dma_read(w.ep, 0, &c, 1), 0);
+	assert_int_equal(c, 0);
+	assert_int_equal(viommu_create(NULL, &vi2), 0);
+	ec.id = 3;
+	ec.memory = viommu_memory_of(vi2);
+	assert_int_equal(viommu_endpoint_create(w.vi, &ec, &ep2), -EINVAL);
+	viommu_destroy(vi2);
+	viommu_fence_init(&f);
+	viommu_endpoint_destroy(viommu_endpoint_find(w.vi, 2, 0), &f);
+	viommu_memory_destroy(mem, &f);
+	fence_run(&f);
+	world_free(&w);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(file_is_mapped_once),
+		cmocka_unit_test(descriptors_that_lie_are_refused),
+		cmocka_unit_test(sealed_file_can_be_read),
+		cmocka_unit_test(bad_regions_are_refused),
+		cmocka_unit_test(remove_takes_whole_regions),
+		cmocka_unit_test(remove_waits_for_maps_of_it_only),
+		cmocka_unit_test(endpoints_have_memories_of_their_own),
+	};
+
+	return cmocka_run_group_tests_name("memory", tests, NULL, NULL);
+}
