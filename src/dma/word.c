@@ -90,7 +90,8 @@ static int word_look(struct vi_access *a, unsigned size, void **p)
 			return vi_access_refuse(a, a->iova + n, rc);
 		if (!n)
 			*p = piece.host;
-		if ((char *)*p + n != piece.host || (uintptr_t)*p % size) {
+		if ((char *)*p + n != piece.host ||
+		    ((uintptr_t)*p & (size - 1))) {
 			vi_access_finish(a);
 			return -EINVAL;
 		}
@@ -104,7 +105,8 @@ static int word_begin(struct vi_access *a, struct viommu_endpoint *ep,
 {
 	int rc;
 
-	if ((size != 1 && size != 2 && size != 4 && size != 8) || iova % size)
+	if ((size != 1 && size != 2 && size != 4 && size != 8) ||
+	    (iova & (size - 1)))
 		return -EINVAL;
 	rc = vi_access_begin(a, ep, iova, size, prot);
 	if (rc)
