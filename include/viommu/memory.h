@@ -104,7 +104,8 @@ VIOMMU_API VIOMMU_MUST_CHECK int viommu_memory_remove(struct viommu_memory *mem,
  * @param gpa where
  * @param buf to
  * @param len bytes; 0 is fine
- * @return 0, -EFAULT (some byte is not memory; @p buf may be partly written)
+ * @return 0, -EFAULT (some byte is not memory; @p buf may be partly written),
+ *         -EAGAIN (max_pins accesses are under way)
  *
  * Context: any thread; not atomic.
  */
@@ -119,8 +120,8 @@ VIOMMU_API VIOMMU_MUST_CHECK int viommu_memory_read(struct viommu_memory *mem,
  * @param gpa where
  * @param buf from
  * @param len bytes; 0 is fine
- * @return 0, -EFAULT (some byte is not memory), -EACCES (read-only); on error
- *         nothing was written
+ * @return 0, -EFAULT (some byte is not memory), -EACCES (read-only), -EAGAIN
+ *         (max_pins accesses are under way); on error nothing was written
  *
  * Context: any thread; not atomic.
  */
