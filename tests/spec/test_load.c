@@ -273,6 +273,25 @@ static void does_not_fit(void **state)
 	free(buf);
 }
 
+/* A number of mappings that, times their size, is what there is. */
+static void count_that_wraps(void **state)
+{
+	struct world *w = *state;
+	uint8_t *buf, *copy;
+	size_t len;
+
+	assert_int_equal(attach(w, 1, EP), OK);
+	assert_int_equal(map(w, 1, 0, 4095, 0), OK);
+	buf = save(w, &len);
+	assert_int_equal(len, HEAD + 8 + 16 + 32);
+	put64(buf + HEAD + 8 + 8, (UINT64_C(1) << 59) + 1);
+	seal(buf, len);
+	copy = copy_of(buf, len);
+	assert_int_equal(load_rc(w, copy, len), -EINVAL);
+	free(copy);
+	free(buf);
+}
+
 /* Each rule of the form, broken alone.  world_fill(): endpoints at 48, 56,
  * 64; domain 7 at 72, its mappings at 88, 120, 152; domain -1 at 184; faults
  * at 200, 224. */
@@ -350,6 +369,7 @@ int main(void)
 		TEST(missing_endpoint),
 		TEST(does_not_fit),
 		TEST(form_is_checked),
+		TEST(count_that_wraps),
 	};
 
 	return cmocka_run_group_tests_name("load", tests, NULL, NULL);

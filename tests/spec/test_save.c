@@ -166,12 +166,81 @@ static void waiting_requests(void **state)
 	free(buf);
 }
 
+/* Numbers that share their first bits, or their last, as a hostile guest would
+ * pick them, come and go; the state lists them all, in order. */
+enum {
+	MANY = 160
+};
+
+static uint32_t number(uint32_t i)
+{
+	switch (i / 32) {
+	case 0:
+		return UINT32_C(1) << i;
+	case 1:
+		return ~(UINT32_C(1) << i % 32);
+	case 2:
+		return 0x80000000 | (i % 32 + 16);
+	case 3:
+		return (i % 32 + 3) * 0x01000100;
+	default:
+		return i * 0x9e3779b1;
+	}
+}
+
+static void assert_listed(struct world *w, uint32_t attached)
+{
+	uint32_t ids, domains;
+	uint8_t *buf;
+	size_t len;
+
+	buf = save(w, &len);
+	memcpy(&domains, buf + 36, 4);
+	memcpy(&ids, buf + 40, 4);
+	assert_int_equal(le32toh(domains), attached);
+	assert_int_equal(le32toh(ids), attached);
+	/* which refuses what is not in order */
+	assert_int_equal(viommu_virtio_load(w->v, buf, len), 0);
+	free(buf);
+}
+
+static void many_numbers(void **state)
+{
+	struct viommu_endpoint_config c = { .size = sizeof(c),
+					    .pasid = VIOMMU_NO_PASID };
+	struct viommu_endpoint *ep[MANY];
+	struct world *w = *state;
+	struct viommu_fence f;
+
+	for (uint32_t i = 0; i < MANY; i++) {
+		c.id = ~number(i);
+		while (viommu_endpoint_find(w->vi, c.id, VIOMMU_NO_PASID))
+			c.id++;
+		assert_int_equal(viommu_endpoint_create(w->vi, &c, &ep[i]), 0);
+		assert_int_equal(viommu_virtio_add(w->v, ep[i]), 0);
+		assert_int_equal(attach(w, number(i), c.id), OK);
+		assert_listed(w, i + 1);
+	}
+	for (uint32_t i = 0; i < MANY; i += 3)
+		assert_int_equal(
+			detach(w, number(i), viommu_endpoint_id(ep[i])), OK);
+	assert_listed(w, MANY - (MANY + 2) / 3);
+	viommu_fence_init(&f);
+	for (uint32_t i = 0; i < MANY; i++) {
+		viommu_virtio_remove(w->v, ep[i * 7 % MANY], &f);
+		viommu_endpoint_destroy(ep[i * 7 % MANY], &f);
+	}
+	fence_run(&f);
+	assert_listed(w, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(form_is_fixed),	      TEST(loads_what_was_saved),
 		TEST(replaces_what_is_there), TEST(blank_device),
 		TEST(too_little_room),	      TEST(waiting_requests),
+		TEST(many_numbers),
 	};
 
 	return cmocka_run_group_tests_name("save", tests, NULL, NULL);

@@ -355,20 +355,29 @@ static void destroy_holds_for_requests_alone(void **state)
 	assert_true(viommu_fence_done(&mine));
 }
 
-/* A fault handler that is running holds the destruction, not more. */
+/* A fault handler that is running holds the destruction: it still comes to the
+ * device (a sanitizer sees it if that is gone). */
 struct slow {
-	struct world *w;
-	_Atomic(int) step; /* 1: in the handler, 2: may go on */
+	struct viommu_virtio *v;
 	struct viommu_endpoint *ep;
+	_Atomic(int) step; /* 1: in the handler, 2: may go on */
 };
 
-static void slow_event(void *arg)
+static void slow_fault(void *arg, const struct viommu_fault *fault)
 {
 	struct slow *s = arg;
 
 	s->step = 1;
 	while (s->step != 2)
 		sched_yield();
+	viommu_virtio_fault(s->v, fault);
+}
+
+static void slow_event(void *arg)
+{
+	struct slow *s = arg;
+
+	s->step = 3;
 }
 
 static void *slow_access(void *arg)
@@ -381,34 +390,35 @@ static void *slow_access(void *arg)
 
 static void destroy_waits_for_a_fault(void **state)
 {
-	struct slow s = { .w = *state };
+	struct slow s = { 0 };
 	struct viommu_virtio_config c = { .size = sizeof(c),
 					  .event = slow_event,
 					  .arg = &s };
 	struct viommu_endpoint_config ec = { .size = sizeof(ec),
 					     .id = 77,
 					     .pasid = VIOMMU_NO_PASID,
-					     .fault = viommu_virtio_fault };
-	struct viommu_virtio *v;
+					     .fault = slow_fault,
+					     .arg = &s };
+	struct world *w = *state;
 	struct viommu_fence f;
 	pthread_t thread;
 	void *ret;
 
-	assert_int_equal(viommu_virtio_create(s.w->vi, &c, &v), 0);
-	ec.arg = v;
-	assert_int_equal(viommu_endpoint_create(s.w->vi, &ec, &s.ep), 0);
-	assert_int_equal(viommu_virtio_add(v, s.ep), 0);
+	assert_int_equal(viommu_virtio_create(w->vi, &c, &s.v), 0);
+	assert_int_equal(viommu_endpoint_create(w->vi, &ec, &s.ep), 0);
+	assert_int_equal(viommu_virtio_add(s.v, s.ep), 0);
 	assert_int_equal(pthread_create(&thread, NULL, slow_access, &s), 0);
 	while (s.step != 1)
 		sched_yield();
 	viommu_fence_init(&f);
-	viommu_virtio_destroy(v, &f);
+	viommu_virtio_destroy(s.v, &f);
 	viommu_fence_commit(&f, NULL, NULL);
 	assert_int_equal(viommu_fence_wait(&f, 20000000), -ETIMEDOUT);
 	s.step = 2;
 	assert_int_equal(viommu_fence_wait(&f, 10000000000), 0);
 	assert_int_equal(pthread_join(thread, &ret), 0);
 	assert_ptr_equal(ret, &s);
+	assert_int_equal(s.step, 3);
 	viommu_fence_init(&f);
 	viommu_endpoint_destroy(s.ep, &f);
 	fence_run(&f);

@@ -212,20 +212,11 @@ uint32_t vv_flags_of(uint32_t prot)
 	return flags;
 }
 
-/* -ENOENT: there is none; -EINVAL: it has no mappings, being bypass. */
-static int mapped_domain(struct viommu_virtio *v, uint32_t number,
-			 struct vv_domain **out)
-{
-	*out = vv_domain_find(v, number);
-	if (!*out)
-		return -ENOENT;
-	return (*out)->bypass ? -EINVAL : 0;
-}
-
 /*
- * 5.13.6.5.2.  Alignment, overlaps, input_range and reserved ranges are the
- * space's to refuse.  Whether memory is behind phys_start is not asked: it may
- * come and go later (hot plug, a BAR that moves), so each access asks.
+ * 5.13.6.5.2.  Alignment, overlaps, input_range, reserved ranges and that it is
+ * a bypass domain's are the space's to refuse.  Whether memory is behind
+ * phys_start is not asked: it may come and go later (hot plug, a BAR that
+ * moves), so each access asks.
  */
 int vv_map(struct viommu_virtio *v, const struct virtio_iommu_req_map *r)
 {
@@ -237,15 +228,14 @@ int vv_map(struct viommu_virtio *v, const struct virtio_iommu_req_map *r)
 		.prot = vv_prot_of(flags),
 	};
 	struct vv_domain *d;
-	int rc;
 
 	known = VIRTIO_IOMMU_MAP_F_READ | VIRTIO_IOMMU_MAP_F_WRITE;
 	if (atomic_load(&v->accepted) & VV_FEATURE(VIRTIO_IOMMU_F_MMIO))
 		known |= VIRTIO_IOMMU_MAP_F_MMIO;
 	if ((flags & ~known) || !(m.prot & (VIOMMU_READ | VIOMMU_WRITE)))
 		return -EINVAL;
-	rc = mapped_domain(v, le32toh(r->domain), &d);
-	return rc ? rc : viommu_space_map(d->space, &m);
+	d = vv_domain_find(v, le32toh(r->domain));
+	return d ? viommu_space_map(d->space, &m) : -ENOENT;
 }
 
 /*
@@ -258,14 +248,13 @@ int vv_unmap(struct viommu_virtio *v, const struct virtio_iommu_req_unmap *r,
 {
 	struct vv_domain *d;
 	int64_t removed;
-	int rc;
 
 	for (size_t i = 0; i < sizeof(r->reserved); i++)
 		if (r->reserved[i])
 			return -EINVAL;
-	rc = mapped_domain(v, le32toh(r->domain), &d);
-	if (rc)
-		return rc;
+	d = vv_domain_find(v, le32toh(r->domain));
+	if (!d)
+		return -ENOENT;
 	removed = viommu_space_unmap(d->space, le64toh(r->virt_start),
 				     le64toh(r->virt_end), f);
 	return removed < 0 ? (int)removed : 0;

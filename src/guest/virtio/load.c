@@ -163,8 +163,7 @@ static bool domain_read(struct reader *r, struct vv_state_domain *d)
 	if (!p)
 		return false;
 	*d = domain_at(p);
-	if ((d->flags & ~(uint32_t)VV_STATE_F_BYPASS) ||
-	    (d->flags && d->mappings))
+	if (d->flags & ~(uint32_t)VV_STATE_F_BYPASS)
 		return false;
 	p = skip(r, d->mappings, sizeof(struct vv_state_mapping));
 	return p && mappings_ok(p, d->mappings);
@@ -245,6 +244,7 @@ static int endpoints_check(struct viommu_virtio *v, const struct state *s)
 	return 0;
 }
 
+/* Into a bypass domain: -EINVAL, as by MAP. */
 static int mappings_apply(struct vv_domain *d, const uint8_t *p, uint64_t n)
 {
 	int rc = 0;
