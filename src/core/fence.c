@@ -7,7 +7,7 @@
  * second pair's order and look again.  From there on whoever drops a pin
  * settles: it takes the pending lock and looks for those that are done.
  *
- * L5: a fence has room for four extents.  A fifth widens one of the same
+ * L5: a fence has room for seven extents.  An eighth widens one of the same
  * space, or else the fence takes everything: wider, never early (L4).
  *
  * State: OPEN -> COMMITTED -> DONE.  Nothing touches a fence after DONE is
@@ -29,7 +29,7 @@
 #include "core/instance.h"
 
 enum {
-	EXTENTS = 4,
+	EXTENTS = 7,
 	SPINS = 256, /* some microseconds: longer than a short access */
 };
 
@@ -86,6 +86,16 @@ static bool touch(const struct vi_extent *a, const struct vi_extent *b)
 	       (!b->start || a->last >= b->start - 1);
 }
 
+/* One for another endpoint of the same space: for any endpoint, it does. */
+static struct vi_extent *same_space(struct fence *f,
+				    const struct vi_extent *what)
+{
+	for (uint32_t i = 0; what->space && i < f->n; i++)
+		if (f->what[i].space == what->space && !f->what[i].mem)
+			return &f->what[i];
+	return NULL;
+}
+
 static void widen(struct vi_extent *e, const struct vi_extent *what)
 {
 	e->start = vi_min(e->start, what->start);
@@ -112,8 +122,13 @@ void vi_fence_gather(struct viommu_fence *pub, struct viommu *vi,
 	}
 	if (f->n < EXTENTS) {
 		f->what[f->n++] = *what;
-	} else if (same) {
+		return;
+	}
+	if (!same)
+		same = same_space(f, what);
+	if (same) {
 		widen(same, what);
+		same->ep = same->ep == what->ep ? same->ep : NULL;
 	} else {
 		/* GPA extents, too: any pin, whatever it touches */
 		f->what[0] = (struct vi_extent){ .last = UINT64_MAX };

@@ -203,7 +203,7 @@ static void several_spaces_overflow_to_everything(void **state) /* L4 */
 {
 	struct viommu_space_config sc = { .size = sizeof(sc),
 					  .page_sizes = 4096 };
-	struct viommu_space *s[6];
+	struct viommu_space *s[9];
 	struct viommu_fence f, g;
 	struct viommu_dma d;
 	struct world w;
@@ -213,7 +213,7 @@ static void several_spaces_overflow_to_everything(void **state) /* L4 */
 	assert_int_equal(map_rw(&w, 0, 0xfff, 0), 0);
 	d = hold(&w, 0, 1);
 	viommu_fence_init(&f);
-	for (int i = 0; i < 6; i++) {
+	for (int i = 0; i < 9; i++) {
 		assert_int_equal(viommu_space_create(w.vi, &sc, &s[i]), 0);
 		viommu_space_destroy(s[i], &f);
 	}
@@ -226,6 +226,52 @@ static void several_spaces_overflow_to_everything(void **state) /* L4 */
 	assert_true(viommu_fence_done(&g));
 	viommu_dma_unmap(&d, 0);
 	assert_true(viommu_fence_done(&f));
+	world_free(&w);
+}
+
+static void endpoints_of_one_space_stay_in_it(void **state) /* L6 */
+{
+	struct viommu_endpoint_config ec = { .size = sizeof(ec) };
+	struct viommu_space_config sc = { .size = sizeof(sc),
+					  .page_sizes = 4096 };
+	struct viommu_mapping m = { .last = 0xfff, .prot = VIOMMU_READ };
+	struct viommu_endpoint *ep[20];
+	struct viommu_space *from, *to;
+	struct viommu_dma d, d2;
+	struct viommu_fence f;
+	struct world w;
+
+	(void)state;
+	world_make(&w, NULL, 4096);
+	assert_int_equal(map_rw(&w, 0, 0xfff, 0), 0);
+	assert_int_equal(viommu_space_create(w.vi, &sc, &from), 0);
+	assert_int_equal(viommu_space_create(w.vi, &sc, &to), 0);
+	assert_int_equal(viommu_space_map(from, &m), 0);
+	viommu_fence_init(&f);
+	for (uint32_t i = 0; i < 20; i++) {
+		ec.id = 100 + i;
+		assert_int_equal(viommu_endpoint_create(w.vi, &ec, &ep[i]), 0);
+		assert_int_equal(viommu_endpoint_attach(ep[i], from, &f), 0);
+	}
+	fence_run(&f);
+	d = hold(&w, 0, 1); /* elsewhere: never in the way */
+	d2 = d;
+	d2.ep = ep[19];
+	assert_int_equal(viommu_dma_map(&d2), 0);
+	viommu_fence_init(&f);
+	for (int i = 0; i < 20; i++)
+		assert_int_equal(viommu_endpoint_attach(ep[i], to, &f), 0);
+	viommu_fence_commit(&f, NULL, NULL);
+	assert_false(viommu_fence_done(&f));
+	viommu_dma_unmap(&d2, 0);
+	assert_true(viommu_fence_done(&f));
+	viommu_dma_unmap(&d, 0);
+	viommu_fence_init(&f);
+	for (int i = 0; i < 20; i++)
+		viommu_endpoint_destroy(ep[i], &f);
+	viommu_space_destroy(from, &f);
+	viommu_space_destroy(to, &f);
+	fence_run(&f);
 	world_free(&w);
 }
 
@@ -389,6 +435,7 @@ int main(void)
 		cmocka_unit_test(hole_is_waited_for_too),
 		cmocka_unit_test(gathers_more_than_it_has_room_for),
 		cmocka_unit_test(several_spaces_overflow_to_everything),
+		cmocka_unit_test(endpoints_of_one_space_stay_in_it),
 		cmocka_unit_test(hold_and_release),
 		cmocka_unit_test(detach_waits_for_that_endpoint_only),
 		cmocka_unit_test(moving_waits_for_the_old_space_only),
