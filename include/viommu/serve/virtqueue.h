@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef VIOMMU_SERVE_VIRTQUEUE_H
+#define VIOMMU_SERVE_VIRTQUEUE_H
+
+/**
+ * @file
+ * Split virtqueues (virtio 1.3, 2.7), the device's side.  Ring addresses and
+ * buffers are the endpoint's IOVAs, touched by viommu_dma_* only: with an
+ * endpoint on an IDENTITY space they are guest-physical.
+ *
+ *      pop --> the device works --> push ... publish --> interrupt?
+ *
+ * A ring is the guest's, so anything may stand in it.  What the specification
+ * forbids (a loop, an index out of range, a ring that is not mapped any more)
+ * breaks the queue: it moves no more until it is started anew, and
+ * viommu_virtqueue_broken() says why.  No call does more than the work of one
+ * chain, whatever the ring says.
+ *
+ * A queue is one thread's.
+ */
+
+#include <stdbool.h>
+#include <viommu/types.h>
+
+VIOMMU_BEGIN_DECLS
+
+struct viommu_virtqueue;
+
+struct viommu_virtqueue_config {
+	size_t size; /* sizeof(struct viommu_virtqueue_config) */
+	struct viommu_endpoint *endpoint;
+	uint16_t max_len; /* a power of two up to 32,768 */
+	/** descriptors of one chain, max_len or more; a longer indirect table
+	 * breaks the queue */
+	uint16_t max_segments;
+	uint32_t reserved; /* 0 */
+};
+
+/** Where the driver put a queue. */
+struct viommu_ring {
+	viommu_iova_t desc, avail, used;
+	uint16_t len;	/* Queue Size */
+	bool indirect;	/* VIRTIO_RING_F_INDIRECT_DESC was accepted */
+	bool event_idx; /* VIRTIO_RING_F_EVENT_IDX was accepted */
+};
+
+/** A piece of a request: what one descriptor describes. */
+struct viommu_segment {
+	viommu_iova_t iova;
+	uint64_t len; /* 1 to 2^32 - 1 */
+};
+
+/** One request: a chain of descriptors.  The caller's storage. */
+struct viommu_element {
+	struct viommu_segment *segments; /* the caller's */
+	uint32_t max;			 /* of them; max_segments suffices */
+
+	/* The rest is set by viommu_virtqueue_pop().  First nout segments that
+	 * the device reads, then nin that it writes. */
+	uint16_t head;
+	uint32_t nout, nin;
+	uint64_t out_len, in_len; /* together at most 2^32 */
+};
+
+/**
+ * Make a queue, stopped.
+ *
+ * @param cfg limits; copied
+ * @param out the new queue, owned by the caller
+ * @return 0, -EINVAL (bad limits, or an option from a later version), -ENOMEM
+ *
+ * Context: any thread.
+ */
+VIOMMU_API VIOMMU_MUST_CHECK int
+viommu_virtqueue_create(const struct viommu_virtqueue_config *cfg,
+			struct viommu_virtqueue **out);
+
+/**
+ * Unmake it.
+ *
+ * @param vq queue, or NULL
+ *
+ * Context: the queue's thread.
+ */
+VIOMMU_API void viommu_virtqueue_destroy(struct viommu_virtqueue *vq);
+
+/**
+ * Start at index 0 of a ring.  What was popped before is forgotten.
+ *
+ * @param vq   queue
+ * @param ring where it is; copied
+ * @return 0, -EINVAL (len is no power of two or above max_len, a misaligned
+ *         address, or a part that wraps)
+ *
+ * Context: the queue's thread; does not look at the ring yet.
+ */
+VIOMMU_API VIOMMU_MUST_CHECK int
+viommu_virtqueue_start(struct viommu_virtqueue *vq,
+		       const struct viommu_ring *ring);
+
+/**
+ * Stop: the ring is not touched again.  Pushing what was popped before is
+ * harmless and does nothing.
+ *
+ * @param vq queue
+ *
+ * Context: the queue's thread.
+ */
+VIOMMU_API void viommu_virtqueue_stop(struct viommu_virtqueue *vq);
+
+/**
+ * Take the next request.
+ *
+ * @param vq   queue
+ * @param elem segments and max are set
+ * @return 0, -ENOENT (none, or stopped; the driver will notify when there is
+ *         one), -EAGAIN (the instance's max_pins are in use: try later),
+ *         -EPROTO (the queue is broken)
+ *
+ * Context: the queue's thread.
+ */
+VIOMMU_API VIOMMU_MUST_CHECK int
+viommu_virtqueue_pop(struct viommu_virtqueue *vq, struct viommu_element *elem);
+
+/**
+ * Give a request back.  The driver sees it after viommu_virtqueue_publish().
+ *
+ * @param vq      queue
+ * @param elem    popped since the queue was started; in any order; dead on
+ *                return
+ * @param written bytes written to its writable part, from its start on
+ *
+ * Context: the queue's thread; cannot fail.
+ */
+VIOMMU_API void viommu_virtqueue_push(struct viommu_virtqueue *vq,
+				      const struct viommu_element *elem,
+				      uint32_t written);
+
+/**
+ * Show the driver what was pushed.
+ *
+ * @param vq queue
+ * @return 1 (interrupt the driver), 0 (it does not want to be, or there was
+ *         nothing to show), -EAGAIN (as pop; nothing is lost: try later),
+ *         -EPROTO (the queue is broken)
+ *
+ * Context: the queue's thread.
+ */
+VIOMMU_API VIOMMU_MUST_CHECK int
+viommu_virtqueue_publish(struct viommu_virtqueue *vq);
+
+/**
+ * Copy out of a request's readable part, across segments.
+ *
+ * @param vq   queue
+ * @param elem popped
+ * @param off  byte to start at
+ * @param buf  to
+ * @param len  bytes
+ * @return 0, -EMSGSIZE (the part is shorter), or as viommu_dma_read()
+ *
+ * Context: the queue's thread.
+ */
+VIOMMU_API VIOMMU_MUST_CHECK int
+viommu_virtqueue_read(struct viommu_virtqueue *vq,
+		      const struct viommu_element *elem, uint64_t off,
+		      void *buf, size_t len);
+
+/**
+ * Copy into a request's writable part, across segments.
+ *
+ * @param vq   queue
+ * @param elem popped
+ * @param off  byte to start at
+ * @param buf  from
+ * @param len  bytes
+ * @return 0, -EMSGSIZE (the part is shorter), or as viommu_dma_write(); the
+ *         segments before the one that failed have been written
+ *
+ * Context: the queue's thread.
+ */
+VIOMMU_API VIOMMU_MUST_CHECK int
+viommu_virtqueue_write(struct viommu_virtqueue *vq,
+		       const struct viommu_element *elem, uint64_t off,
+		       const void *buf, size_t len);
+
+/**
+ * Tell why a queue does not move any more.
+ *
+ * @param vq queue
+ * @return a static string for people, or NULL: it is not broken
+ *
+ * Context: the queue's thread.
+ */
+VIOMMU_API const char *
+viommu_virtqueue_broken(const struct viommu_virtqueue *vq);
+
+VIOMMU_END_DECLS
+
+#endif

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef VS_BLK_IMPL_H
+#define VS_BLK_IMPL_H
+
+/*
+ * What the files of virtio-blk share: blk.c (the function, its image and its
+ * queue), blk_req.c (what a request asks for), blk_data.c (guest memory as
+ * pointers).
+ *
+ * A request's data goes in rounds: as much of it as MAPS maps and IOVS
+ * pointers can hold is mapped, given to io_uring and unmapped, then the next.
+ * So a request of any shape needs a bounded amount of everything, and one map
+ * is enough to make progress.
+ */
+
+#include <liburing.h>
+#include <linux/virtio_blk.h>
+#include <stdatomic.h>
+#include <viommu/dma.h>
+#include <viommu/serve/blk.h>
+#include <viommu/serve/virtio_pci.h>
+
+enum {
+	VS_BLK_QUEUE_LEN = 256,
+	VS_BLK_SEGMENTS = 256, /* of a chain */
+	VS_BLK_REQS = 128,     /* at once */
+	VS_BLK_MAPS = 128,     /* of a round */
+	VS_BLK_IOVS = 512,     /* of a round */
+	VS_BLK_RANGES = 64,    /* of a DISCARD or WRITE_ZEROES */
+	/* all requests' together: far from the instance's max_pins, so that
+	 * others find some, too */
+	VS_BLK_MAPS_ALL = 1024,
+	VS_BLK_SECTOR = 512,
+};
+
+struct vs_blk_range {
+	uint64_t off, len; /* bytes */
+	bool unmap;
+};
+
+/* How a range is made to read zero; each is tried where the one before it is
+ * not supported. */
+enum vs_blk_zero {
+	VS_BLK_PUNCH,
+	VS_BLK_ZERO,
+	VS_BLK_WRITE,
+};
+
+struct vs_blk_req {
+	struct viommu_blk *blk;
+	struct vs_blk_req *next; /* unused, or stalled */
+	/* what to do with the result of the I/O that was submitted */
+	void (*step)(struct vs_blk_req *req, int res);
+	struct viommu_element elem;
+	viommu_iova_t status_at;
+	uint32_t type;
+	unsigned tries; /* in a row without progress */
+
+	/* IN, OUT: all of it; from segments[at] + at_off on it is still to be
+	 * mapped */
+	uint64_t off; /* in the image */
+	uint64_t len, done;
+	struct viommu_segment *data;
+	uint32_t ndata, at;
+	uint64_t at_off;
+
+	/* IN, OUT: this round */
+	uint64_t round_len, round_done;
+	uint32_t nmaps, niov;
+
+	/* DISCARD, WRITE_ZEROES */
+	uint32_t nranges, range;
+	uint64_t range_done;
+	enum vs_blk_zero zero;
+
+	/* what io_uring was given */
+	uint32_t nio;
+	struct iovec io[VS_BLK_IOVS];
+
+	struct iovec iov[VS_BLK_IOVS];
+	struct viommu_dma maps[VS_BLK_MAPS];
+	struct vs_blk_range ranges[VS_BLK_RANGES];
+	struct viommu_segment segments[VS_BLK_SEGMENTS];
+};
+
+struct viommu_blk {
+	struct viommu_blk_config cfg;
+	struct viommu_virtio_pci *vp;
+	int fd, eventfd;
+	bool uring; /* there is a ring */
+	struct io_uring ring;
+	uint64_t bytes; /* of the image, as announced */
+	char serial[VIRTIO_BLK_ID_BYTES];
+
+	uint64_t features;
+	bool resetting;	   /* what completes is dropped */
+	unsigned inflight; /* given to io_uring */
+	unsigned maps;	   /* live */
+	struct vs_blk_req *reqs, *unused;
+	struct vs_blk_req *stalled, *stalled_last; /* oldest first */
+	struct viommu_timer retry;
+
+	_Atomic uint64_t requests, errors, bytes_read, bytes_written;
+};
+
+/* ---------------------------------------------------------------- blk.c */
+
+/* A submission entry for @req's next I/O; vs_blk_submitted() when filled. */
+struct io_uring_sqe *vs_blk_sqe(struct vs_blk_req *req);
+void vs_blk_submitted(struct vs_blk_req *req, struct io_uring_sqe *sqe,
+		      void (*step)(struct vs_blk_req *req, int res));
+
+/* Maps are short: @req goes on when there are some. */
+void vs_blk_stall(struct vs_blk_req *req);
+
+/* Give @req back to the driver, or drop it if the device is being reset.
+ * @written: of its writable part, from the start on, without the status. */
+void vs_blk_finish(struct vs_blk_req *req, uint8_t status, uint64_t written);
+
+/* ------------------------------------------------------------- blk_req.c */
+
+/* Carry out a request that was popped. */
+void vs_blk_start(struct vs_blk_req *req);
+
+/* Try again to map the next round. */
+void vs_blk_resume(struct vs_blk_req *req);
+
+/* ------------------------------------------------------------ blk_data.c */
+
+/* Set the data of IN or OUT: @len bytes from @off on of the writable or
+ * readable part.  Pieces that meet are joined. */
+void vs_blk_data_set(struct vs_blk_req *req, bool in, uint64_t off,
+		     uint64_t len);
+
+/* Map the next round.  0; -EAGAIN: no map is to be had; -EFAULT, -EACCES: the
+ * guest has been told.  On error nothing is mapped. */
+int vs_blk_data_map(struct vs_blk_req *req);
+
+/* Let go of the round.  round_done bytes of it were transferred. */
+void vs_blk_data_unmap(struct vs_blk_req *req);
+
+/* Take @n bytes off the front of req->io. */
+void vs_blk_io_advance(struct vs_blk_req *req, uint64_t n);
+
+#endif

@@ -1,0 +1,658 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/*
+ * virtio-iommu as a PCI function: struct viommu_virtio between two virtqueues
+ * (virtio 1.3, 5.13.2).
+ *
+ * A request is copied in, carried out, and answered when its fence is done:
+ * at once as a rule, or later on whichever thread let the last map go.  That
+ * thread only links the request into `answered` and posts to the loop, where
+ * the answer is written to the guest.  Requests that come later do not wait.
+ *
+ * Taking the bypass away is a register write, which cannot be held back.  It
+ * has a fence as well: until that is done, the guest reads the old value.
+ *
+ * A reset is over when its own fence is done, that of the bypass too, and no
+ * request is waiting: then the driver reads status 0, and nobody can still
+ * touch what its domains mapped.
+ *
+ * Who locks what: `lock` guards the answered list and the flag beside it, and
+ * how a fence came to its end.  It is held while a task is posted and taken by
+ * the task, which thus knows that whoever posted it is done with us.  The rest
+ * is the loop's thread's.
+ */
+
+#include <endian.h>
+#include <errno.h>
+#include <linux/virtio_ids.h>
+#include <linux/virtio_iommu.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <viommu/serve/virtio_iommu.h>
+#include <viommu/serve/virtio_pci.h>
+#include <viommu/space.h>
+
+#include "serve/loop.h"
+#include "serve/opts.h"
+
+#define CLASS_IOMMU 0x080600
+#define BATCH	    64
+#define EVENT_LEN   sizeof(struct virtio_iommu_fault)
+#define BYPASS_AT   offsetof(struct virtio_iommu_config, bypass)
+
+enum {
+	REQUESTQ,
+	EVENTQ,
+	QUEUES,
+	QUEUE_LEN = 256,
+	OUT_MAX = 128, /* the longest request has 72 bytes */
+	IN_MAX = 64,   /* answers but PROBE's have 4 */
+};
+
+struct request {
+	struct viommu_virtio_iommu *vio;
+	struct request *next; /* unused, or answered */
+	struct viommu_virtio_req req;
+	struct viommu_element elem;
+	size_t written;
+	uint8_t *large; /* in place of in[], for PROBE */
+	uint8_t out[OUT_MAX], in[IN_MAX];
+	struct viommu_segment segments[QUEUE_LEN];
+};
+
+/* A fence whose end the loop waits for. */
+struct waiter {
+	struct viommu_virtio_iommu *vio;
+	struct viommu_fence fence;
+	struct viommu_task task; /* posted when done, if not by then */
+	bool pending;
+	bool committing, done; /* by the lock */
+};
+
+struct viommu_virtio_iommu {
+	struct viommu_virtio_iommu_config cfg;
+	struct viommu_virtio *virtio;
+	struct viommu_virtio_pci *vp;
+	struct viommu_endpoint *endpoint; /* of the rings */
+	struct viommu_space *identity;
+	uint32_t probe_size;
+
+	struct request *requests, *unused;
+	unsigned inflight;
+	pthread_mutex_t lock;
+	struct request *answered, **answered_last;
+	bool looking; /* the loop will look at the list without being told */
+	struct viommu_task answer;
+
+	struct viommu_task event;
+	struct viommu_element event_elem;
+	struct viommu_segment event_segments[QUEUE_LEN];
+	bool event_buffer; /* event_elem waits for a fault */
+
+	bool resetting;
+	struct waiter reset, bypass, gone;
+	uint8_t bypass_shown; /* while bypass.pending */
+	bool bypass_again;    /* and then another value is to be written */
+	uint8_t bypass_next;
+};
+
+/* ---------------------------------------------------------------- fences */
+
+/* Any thread. */
+static void waiter_fence(struct viommu_fence *f, void *arg)
+{
+	struct waiter *w = arg;
+	struct viommu_virtio_iommu *vio = w->vio;
+
+	(void)f;
+	pthread_mutex_lock(&vio->lock);
+	w->done = true;
+	if (!w->committing)
+		viommu_loop_post(vio->cfg.loop, &w->task);
+	pthread_mutex_unlock(&vio->lock);
+}
+
+static void waiter_init(struct viommu_virtio_iommu *vio, struct waiter *w,
+			viommu_loop_fn *done)
+{
+	w->vio = vio;
+	viommu_task_init(&w->task, done, w);
+}
+
+static struct viommu_fence *waiter_begin(struct waiter *w)
+{
+	w->pending = w->committing = true;
+	w->done = false;
+	viommu_fence_init(&w->fence);
+	return &w->fence;
+}
+
+/* Nobody in the way: no longer pending when this returns, and nothing is
+ * posted. */
+static void waiter_commit(struct waiter *w)
+{
+	viommu_fence_commit(&w->fence, waiter_fence, w);
+	pthread_mutex_lock(&w->vio->lock);
+	w->committing = false;
+	w->pending = !w->done;
+	pthread_mutex_unlock(&w->vio->lock);
+}
+
+/* The task's: whoever posted it is done with us once we have the lock. */
+static struct viommu_virtio_iommu *waiter_done(struct waiter *w)
+{
+	pthread_mutex_lock(&w->vio->lock);
+	w->pending = false;
+	pthread_mutex_unlock(&w->vio->lock);
+	return w->vio;
+}
+
+/* ----------------------------------------------------------------- reset */
+
+static void reset_check(struct viommu_virtio_iommu *vio)
+{
+	if (!vio->vp || !vio->resetting || vio->reset.pending ||
+	    vio->bypass.pending || vio->inflight)
+		return;
+	vio->resetting = false;
+	viommu_virtio_pci_reset_done(vio->vp);
+}
+
+static void reset_fence_done(void *arg)
+{
+	reset_check(waiter_done(arg));
+}
+
+static void reset(void *arg)
+{
+	struct viommu_virtio_iommu *vio = arg;
+
+	vio->resetting = true;
+	vio->event_buffer = false;
+	viommu_virtio_reset(vio->virtio, waiter_begin(&vio->reset));
+	waiter_commit(&vio->reset);
+	reset_check(vio);
+}
+
+/* -------------------------------------------------------------- requests */
+
+static void request_put(struct request *r)
+{
+	struct viommu_virtio_iommu *vio = r->vio;
+
+	free(r->large);
+	r->large = NULL;
+	r->next = vio->unused;
+	vio->unused = r;
+}
+
+/* Back to the driver with what was written, or with nothing. */
+static void request_return(struct request *r)
+{
+	size_t written = r->written;
+
+	if (!r->vio->resetting) {
+		struct viommu_virtqueue *vq =
+			viommu_virtio_pci_queue(r->vio->vp, REQUESTQ);
+
+		if (viommu_virtqueue_write(vq, &r->elem, 0, r->req.in, written))
+			written = 0;
+		viommu_virtqueue_push(vq, &r->elem, (uint32_t)written);
+	}
+	request_put(r);
+}
+
+/* Any thread. */
+static void request_done(struct viommu_virtio_req *req, size_t written)
+{
+	struct request *r = req->arg;
+	struct viommu_virtio_iommu *vio = r->vio;
+
+	r->written = written;
+	r->next = NULL;
+	pthread_mutex_lock(&vio->lock);
+	*vio->answered_last = r;
+	vio->answered_last = &r->next;
+	if (!vio->looking)
+		viommu_loop_post(vio->cfg.loop, &vio->answer);
+	vio->looking = true;
+	pthread_mutex_unlock(&vio->lock);
+}
+
+static struct request *answered_take(struct viommu_virtio_iommu *vio)
+{
+	struct request *r;
+
+	pthread_mutex_lock(&vio->lock);
+	r = vio->answered;
+	vio->answered = NULL;
+	vio->answered_last = &vio->answered;
+	vio->looking = false;
+	pthread_mutex_unlock(&vio->lock);
+	return r;
+}
+
+/* Bounded by the requests that there are. */
+static void answer(struct viommu_virtio_iommu *vio)
+{
+	struct request *r = answered_take(vio);
+
+	while (r) {
+		struct request *next = r->next;
+
+		vio->inflight--;
+		request_return(r);
+		r = next;
+	}
+	if (vio->vp)
+		viommu_virtio_pci_publish(vio->vp, REQUESTQ);
+	reset_check(vio);
+}
+
+static void answer_task(void *arg)
+{
+	answer(arg);
+}
+
+/*
+ * Copy in what may be read and make room for what may be written: no more of
+ * either than any request has.  A buffer that is not memory, or room that is
+ * not to be had: false.
+ */
+static bool request_fill(struct request *r)
+{
+	struct viommu_virtio_iommu *vio = r->vio;
+	size_t most = vio->probe_size + sizeof(struct virtio_iommu_req_tail);
+	const struct viommu_element *e = &r->elem;
+
+	if (most < IN_MAX)
+		most = IN_MAX;
+	r->req.out = r->out;
+	r->req.out_len = e->out_len < OUT_MAX ? (size_t)e->out_len : OUT_MAX;
+	r->req.in = r->in;
+	r->req.in_len = e->in_len < most ? (size_t)e->in_len : most;
+	if (viommu_virtqueue_read(viommu_virtio_pci_queue(vio->vp, REQUESTQ), e,
+				  0, r->out, r->req.out_len))
+		return false;
+	if (r->req.in_len > IN_MAX) {
+		r->large = malloc(r->req.in_len);
+		r->req.in = r->large;
+	}
+	return r->req.in;
+}
+
+/* Take one; false: there is none. */
+static bool request_take(struct viommu_virtio_iommu *vio)
+{
+	struct request *r = vio->unused;
+
+	/* as many as heads, so there is one; but for a reset under way */
+	if (!r || viommu_virtio_pci_pop(vio->vp, REQUESTQ, &r->elem))
+		return false;
+	vio->unused = r->next;
+	r->written = 0;
+	if (!request_fill(r)) {
+		request_return(r);
+		return true;
+	}
+	vio->inflight++;
+	viommu_virtio_request(vio->virtio, &r->req);
+	return true;
+}
+
+/* What is answered at once is shown together, with one interrupt. */
+static void requests_serve(struct viommu_virtio_iommu *vio)
+{
+	unsigned n = 0;
+
+	pthread_mutex_lock(&vio->lock);
+	vio->looking = true;
+	pthread_mutex_unlock(&vio->lock);
+	while (n < BATCH && request_take(vio))
+		n++;
+	answer(vio);
+	if (n == BATCH)
+		viommu_virtio_pci_again(vio->vp, REQUESTQ);
+}
+
+/* ---------------------------------------------------------------- events */
+
+/* A buffer that a fault fits in; others go back as they came. */
+static bool event_buffer_get(struct viommu_virtio_iommu *vio)
+{
+	if (vio->event_buffer)
+		return true;
+	if (viommu_virtio_pci_pop(vio->vp, EVENTQ, &vio->event_elem))
+		return false;
+	vio->event_buffer = vio->event_elem.in_len >= EVENT_LEN;
+	if (!vio->event_buffer)
+		viommu_virtqueue_push(viommu_virtio_pci_queue(vio->vp, EVENTQ),
+				      &vio->event_elem, 0);
+	return true;
+}
+
+/* One buffer, one fault; false: one of them is missing. */
+static bool event_serve(struct viommu_virtio_iommu *vio)
+{
+	struct viommu_virtqueue *vq = viommu_virtio_pci_queue(vio->vp, EVENTQ);
+	uint8_t fault[EVENT_LEN];
+	uint32_t written = EVENT_LEN;
+
+	if (!event_buffer_get(vio))
+		return false;
+	if (!vio->event_buffer)
+		return true;
+	if (viommu_virtio_event(vio->virtio, fault, sizeof(fault)) <= 0)
+		return false;
+	if (viommu_virtqueue_write(vq, &vio->event_elem, 0, fault,
+				   sizeof(fault)))
+		written = 0;
+	viommu_virtqueue_push(vq, &vio->event_elem, written);
+	vio->event_buffer = false;
+	return true;
+}
+
+static void events_serve(struct viommu_virtio_iommu *vio)
+{
+	unsigned n = 0;
+
+	while (n < BATCH && event_serve(vio))
+		n++;
+	viommu_virtio_pci_publish(vio->vp, EVENTQ);
+	if (n == BATCH)
+		viommu_virtio_pci_again(vio->vp, EVENTQ);
+}
+
+static void event_task(void *arg)
+{
+	struct viommu_virtio_iommu *vio = arg;
+
+	if (vio->vp)
+		events_serve(vio);
+}
+
+/* Any thread. */
+static void event_waits(void *arg)
+{
+	struct viommu_virtio_iommu *vio = arg;
+
+	viommu_loop_post(vio->cfg.loop, &vio->event);
+}
+
+/* ---------------------------------------------------- features, registers */
+
+static void features(void *arg, uint64_t accepted)
+{
+	struct viommu_virtio_iommu *vio = arg;
+
+	viommu_virtio_features_write(vio->virtio, accepted);
+}
+
+static void notify(void *arg, unsigned queue)
+{
+	if (queue == REQUESTQ)
+		requests_serve(arg);
+	else
+		events_serve(arg);
+}
+
+static uint8_t bypass_get(struct viommu_virtio_iommu *vio)
+{
+	uint8_t val;
+
+	viommu_virtio_config_read(vio->virtio, BYPASS_AT, &val, sizeof(val));
+	return val;
+}
+
+static void config_read(void *arg, size_t off, void *buf, size_t len)
+{
+	struct viommu_virtio_iommu *vio = arg;
+
+	viommu_virtio_config_read(vio->virtio, off, buf, len);
+	if (vio->bypass.pending && off <= BYPASS_AT && BYPASS_AT - off < len)
+		((uint8_t *)buf)[BYPASS_AT - off] = vio->bypass_shown;
+}
+
+static void bypass_set(struct viommu_virtio_iommu *vio, uint8_t val)
+{
+	vio->bypass_shown = bypass_get(vio);
+	viommu_virtio_config_write(vio->virtio, BYPASS_AT, &val, sizeof(val),
+				   waiter_begin(&vio->bypass));
+	waiter_commit(&vio->bypass);
+}
+
+static void bypass_fence_done(void *arg)
+{
+	struct viommu_virtio_iommu *vio = waiter_done(arg);
+
+	/* also during a reset, which does not change it (5.13.4.2) */
+	if (vio->bypass_again && vio->vp) {
+		vio->bypass_again = false;
+		bypass_set(vio, vio->bypass_next);
+	}
+	reset_check(vio);
+}
+
+static void config_write(void *arg, size_t off, const void *buf, size_t len)
+{
+	struct viommu_virtio_iommu *vio = arg;
+	uint8_t val;
+
+	/* the only field that can be written */
+	if (off > BYPASS_AT || BYPASS_AT - off >= len)
+		return;
+	val = ((const uint8_t *)buf)[BYPASS_AT - off];
+	if (!vio->bypass.pending) {
+		bypass_set(vio, val);
+		return;
+	}
+	vio->bypass_again = true;
+	vio->bypass_next = val;
+}
+
+static const struct viommu_virtio_pci_ops ops = {
+	.features = features,
+	.config_read = config_read,
+	.config_write = config_write,
+	.notify = notify,
+	.reset = reset,
+};
+
+/* ---------------------------------------------------------------- public */
+
+/* An IOMMU is not behind itself: its rings are where the guest's memory is. */
+static int endpoint_make(struct viommu_virtio_iommu *vio)
+{
+	const struct viommu_space_config sc = {
+		.size = sizeof(sc),
+		.kind = VIOMMU_SPACE_IDENTITY,
+		.page_sizes = 4096,
+	};
+	const struct viommu_endpoint_config ec = {
+		.size = sizeof(ec),
+		.id = vio->cfg.id,
+		.pasid = VIOMMU_NO_PASID,
+		.memory = vio->cfg.memory,
+	};
+	struct viommu_fence f;
+	int rc = viommu_space_create(vio->cfg.vi, &sc, &vio->identity);
+
+	if (!rc)
+		rc = viommu_endpoint_create(vio->cfg.vi, &ec, &vio->endpoint);
+	if (rc)
+		return rc;
+	viommu_fence_init(&f);
+	rc = viommu_endpoint_attach(vio->endpoint, vio->identity, &f);
+	/* it was attached to nothing: done at once */
+	viommu_fence_commit(&f, NULL, NULL);
+	return viommu_fence_wait(&f, -1) ? -EINVAL : rc;
+}
+
+static int virtio_make(struct viommu_virtio_iommu *vio)
+{
+	struct viommu_virtio_config cfg = { .size = sizeof(cfg) };
+	__le32 probe_size;
+	int rc = 0;
+
+	if (vio->cfg.virtio)
+		rc = vs_opts_copy(&cfg, sizeof(cfg), vio->cfg.virtio,
+				  vio->cfg.virtio->size);
+	if (rc)
+		return rc;
+	cfg.size = sizeof(cfg);
+	cfg.event = event_waits;
+	cfg.arg = vio;
+	rc = viommu_virtio_create(vio->cfg.vi, &cfg, &vio->virtio);
+	if (rc)
+		return rc;
+	viommu_virtio_config_read(
+		vio->virtio, offsetof(struct virtio_iommu_config, probe_size),
+		&probe_size, sizeof(probe_size));
+	vio->probe_size = le32toh(probe_size);
+	return 0;
+}
+
+static int pci_make(struct viommu_virtio_iommu *vio)
+{
+	const struct viommu_virtio_pci_config cfg = {
+		.size = sizeof(cfg),
+		.name = vio->cfg.name,
+		.loop = vio->cfg.loop,
+		.vi = vio->cfg.vi,
+		.memory = vio->cfg.memory,
+		.endpoint = vio->endpoint,
+		.device_id = VIRTIO_ID_IOMMU,
+		.class_code = CLASS_IOMMU,
+		.features = viommu_virtio_features(vio->virtio),
+		.queues = QUEUES,
+		.queue_len = QUEUE_LEN,
+		.segments = QUEUE_LEN,
+		.config_len = sizeof(struct virtio_iommu_config),
+		.ops = &ops,
+		.arg = vio,
+	};
+
+	return viommu_virtio_pci_create(&cfg, &vio->vp);
+}
+
+static int requests_make(struct viommu_virtio_iommu *vio)
+{
+	vio->requests = calloc(QUEUE_LEN, sizeof(*vio->requests));
+	if (!vio->requests)
+		return -ENOMEM;
+	for (unsigned i = 0; i < QUEUE_LEN; i++) {
+		struct request *r = &vio->requests[i];
+
+		r->vio = vio;
+		r->req.done = request_done;
+		r->req.arg = r;
+		r->elem.segments = r->segments;
+		r->elem.max = QUEUE_LEN;
+		request_put(r);
+	}
+	vio->event_elem.segments = vio->event_segments;
+	vio->event_elem.max = QUEUE_LEN;
+	return 0;
+}
+
+static void gone_fence_done(void *arg)
+{
+	waiter_done(arg);
+}
+
+static void init(struct viommu_virtio_iommu *vio)
+{
+	pthread_mutex_init(&vio->lock, NULL);
+	vio->answered_last = &vio->answered;
+	viommu_task_init(&vio->answer, answer_task, vio);
+	viommu_task_init(&vio->event, event_task, vio);
+	waiter_init(vio, &vio->reset, reset_fence_done);
+	waiter_init(vio, &vio->bypass, bypass_fence_done);
+	waiter_init(vio, &vio->gone, gone_fence_done);
+}
+
+int viommu_virtio_iommu_create(const struct viommu_virtio_iommu_config *cfg,
+			       struct viommu_virtio_iommu **out)
+{
+	struct viommu_virtio_iommu *vio = calloc(1, sizeof(*vio));
+	int rc;
+
+	if (!vio)
+		return -ENOMEM;
+	rc = vs_opts_copy(&vio->cfg, sizeof(vio->cfg), cfg, cfg->size);
+	if (!rc && (!cfg->loop || !cfg->vi || !cfg->memory))
+		rc = -EINVAL;
+	if (rc) {
+		free(vio);
+		return rc;
+	}
+	init(vio);
+	rc = requests_make(vio);
+	if (!rc)
+		rc = endpoint_make(vio);
+	if (!rc)
+		rc = virtio_make(vio);
+	if (!rc)
+		rc = pci_make(vio);
+	if (rc) {
+		viommu_virtio_iommu_destroy(vio);
+		return rc;
+	}
+	/* the caller's */
+	vio->cfg.name = NULL;
+	vio->cfg.virtio = NULL;
+	*out = vio;
+	return 0;
+}
+
+static bool waiting(const struct viommu_virtio_iommu *vio)
+{
+	return vio->gone.pending || vio->reset.pending || vio->bypass.pending ||
+	       vio->inflight;
+}
+
+/* The others' callbacks go on: they hold what we wait for. */
+static void wait_gone(struct viommu_virtio_iommu *vio)
+{
+	struct viommu_fence *f = waiter_begin(&vio->gone);
+
+	viommu_virtio_destroy(vio->virtio, f);
+	if (vio->endpoint)
+		viommu_endpoint_destroy(vio->endpoint, f);
+	if (vio->identity)
+		viommu_space_destroy(vio->identity, f);
+	waiter_commit(&vio->gone);
+	while (waiting(vio))
+		vs_loop_once(vio->cfg.loop);
+}
+
+void viommu_virtio_iommu_destroy(struct viommu_virtio_iommu *vio)
+{
+	if (!vio)
+		return;
+	vio->resetting = true; /* nothing is written to the guest any more */
+	if (vio->vp)
+		viommu_virtio_pci_destroy(vio->vp);
+	vio->vp = NULL;
+	wait_gone(vio);
+	viommu_loop_cancel(vio->cfg.loop, &vio->answer);
+	viommu_loop_cancel(vio->cfg.loop, &vio->event);
+	for (unsigned i = 0; vio->requests && i < QUEUE_LEN; i++)
+		free(vio->requests[i].large);
+	pthread_mutex_destroy(&vio->lock);
+	free(vio->requests);
+	free(vio);
+}
+
+struct viommu_pci *viommu_virtio_iommu_pci(struct viommu_virtio_iommu *vio)
+{
+	return viommu_virtio_pci_pci(vio->vp);
+}
+
+struct viommu_virtio *
+viommu_virtio_iommu_device(struct viommu_virtio_iommu *vio)
+{
+	return vio->virtio;
+}
