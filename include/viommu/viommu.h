@@ -110,6 +110,28 @@ VIOMMU_API void viommu_destroy(struct viommu *vi);
 VIOMMU_API void viommu_read_stats(struct viommu *vi, struct viommu_stats *out);
 
 /**
+ * Allocate as the instance does, through its hooks: for front-ends and others
+ * who build on the library.
+ *
+ * @param vi   instance
+ * @param size bytes
+ * @return zeroed and aligned for any type, or NULL; freed by viommu_free()
+ *
+ * Context: any thread; as the hook.
+ */
+VIOMMU_API void *viommu_alloc(struct viommu *vi, size_t size);
+
+/**
+ * Free what viommu_alloc() gave.
+ *
+ * @param vi  the same instance
+ * @param ptr what it gave, or NULL
+ *
+ * Context: any thread; as the hook.
+ */
+VIOMMU_API void viommu_free(struct viommu *vi, void *ptr);
+
+/**
  * Tell the version of the library that was loaded.
  *
  * @return "major.minor.patch", static

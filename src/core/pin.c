@@ -122,6 +122,20 @@ static struct vi_pin *seat_idle_pin(struct vi_seat *seat)
 	return NULL;
 }
 
+/*
+ * See to it that the thread leaves @seat when it exits.  With more than thirty
+ * keys in the process libc allocates for it; if it cannot, there is no seat, or
+ * it would be lost with its thread.
+ */
+static bool seat_keep(struct vi_seat *seat)
+{
+	if (!pthread_setspecific(key, seat))
+		return true;
+	/* pins that are held keep their word: the next owner sees it */
+	atomic_store(&seat->owner, 0);
+	return false;
+}
+
 /* A seat of this thread, or a free one, that has an idle pin. */
 static struct vi_pin *seat_take(struct viommu *vi, struct hint *hint)
 {
@@ -140,7 +154,8 @@ static struct vi_pin *seat_take(struct viommu *vi, struct hint *hint)
 		while (i >= used && !atomic_compare_exchange_weak(
 					    &vi->seats_used, &used, i + 1))
 			;
-		pthread_setspecific(key, seat);
+		if (!seat_keep(seat))
+			return NULL;
 		pin = seat_idle_pin(seat);
 		if (pin) {
 			hint->id = vi->id;

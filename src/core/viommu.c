@@ -147,6 +147,16 @@ void viommu_destroy(struct viommu *vi)
 	instance_free(vi);
 }
 
+void *viommu_alloc(struct viommu *vi, size_t size)
+{
+	return vi_alloc(&vi->env, size, _Alignof(max_align_t));
+}
+
+void viommu_free(struct viommu *vi, void *ptr)
+{
+	vi_free(&vi->env, ptr);
+}
+
 /* ---- statistics ------------------------------------------------------- */
 
 /* The wait that @permille of all @n fences do not exceed. */

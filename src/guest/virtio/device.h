@@ -23,6 +23,7 @@
 #include <stdatomic.h>
 #include <viommu/guest/virtio.h>
 #include <viommu/space.h>
+#include <viommu/viommu.h>
 
 #include "guest/virtio/idmap.h"
 

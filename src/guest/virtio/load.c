@@ -356,8 +356,11 @@ int viommu_virtio_load(struct viommu_virtio *v, const void *buf, size_t len)
 	struct state s;
 	int rc;
 
-	if (!late)
+	if (!late) {
+		/* nothing is attached: its faults are all there is to reset */
+		vv_events_clear(v);
 		return -ENOMEM;
+	}
 	late->v = v;
 	viommu_fence_init(&late->fence);
 	rc = state_read(buf, len, &s);

@@ -15,7 +15,6 @@
  */
 #include <endian.h>
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "guest/virtio/device.h"
@@ -32,14 +31,12 @@ _Static_assert(sizeof(struct virtio_iommu_config) == 40, "5.13.4");
 
 void *vv_alloc(struct viommu_virtio *v, size_t n, size_t size)
 {
-	(void)v; /* the instance's hooks are not public */
-	return calloc(n, size);
+	return n > SIZE_MAX / size ? NULL : viommu_alloc(v->vi, n * size);
 }
 
 void vv_free(struct viommu_virtio *v, void *p)
 {
-	(void)v;
-	free(p);
+	viommu_free(v->vi, p);
 }
 
 /* ---- life ------------------------------------------------------------- */
@@ -58,7 +55,7 @@ void vv_unref(struct viommu_virtio *v)
 	f = v->destroyed;
 	vv_events_fini(v);
 	pthread_mutex_destroy(&v->lock);
-	free(v);
+	viommu_free(v->vi, v);
 	/* last: the caller may then unmake the whole instance */
 	if (f)
 		viommu_fence_release(f);
@@ -129,7 +126,7 @@ int viommu_virtio_create(struct viommu *vi,
 		rc = config_complete(&c);
 	if (rc)
 		return rc;
-	v = calloc(1, sizeof(*v));
+	v = viommu_alloc(vi, sizeof(*v));
 	if (!v)
 		return -ENOMEM;
 	v->vi = vi;
@@ -150,7 +147,7 @@ int viommu_virtio_create(struct viommu *vi,
 fini_events:
 	vv_events_fini(v);
 free_device:
-	free(v);
+	viommu_free(vi, v);
 	return rc;
 }
 

@@ -1,0 +1,283 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+# program.sh VIOMMU: the program's manners, without a guest. Prints TAP.
+set -u
+
+viommu=$1
+work=$(mktemp -d /tmp/cli.XXXXXX) || exit 1
+trap 'rm -rf "$work"' EXIT
+export TMPDIR=$work/tmp
+mkdir "$TMPDIR"
+n=0
+
+# run STATUS ARG...: what it prints is in $work/out and $work/err.
+run()
+{
+	want=$1
+	shift
+	timeout 10 "$viommu" "$@" >"$work/out" 2>"$work/err" </dev/null
+	got=$?
+	if [ "$got" -ne "$want" ]; then
+		echo "# viommu $*: exit $got, not $want"
+		sed 's/^/# /' "$work/out" "$work/err"
+		return 1
+	fi
+}
+
+# says TEXT: on standard error.
+says()
+{
+	grep -qF -- "$1" "$work/err" && return
+	echo "# nothing said of: $1"
+	sed 's/^/# /' "$work/err"
+	return 1
+}
+
+# clean: nothing was left behind.
+clean()
+{
+	left=$(ls -A "$TMPDIR")
+	[ -z "$left" ] && return
+	echo "# left behind: $left"
+	return 1
+}
+
+# check NAME: runs the function of that name, dashes for underscores.
+check()
+{
+	n=$((n + 1))
+	if "$1" && clean; then
+		echo "ok $n - $1"
+	else
+		echo "not ok $n - $1"
+		rm -rf "${TMPDIR:?}"/*
+	fi
+}
+
+help()
+{
+	run 0 --help && grep -q boot "$work/out" &&
+	run 0 help && grep -q serve "$work/out" &&
+	run 0 boot --help && grep -q -- --folder "$work/out" &&
+	grep -q 'Exit status' "$work/out" && [ ! -s "$work/err" ] &&
+	run 0 serve -h && grep -q -- --socket-dir "$work/out" &&
+	run 0 help boot && grep -q -- --timeout "$work/out"
+}
+
+# Every option of --help is one, and every one is in --help.
+help_is_whole()
+{
+	for command in boot serve; do
+		run 0 "$command" --help || return
+		grep -o '^  --[a-z-]*' "$work/out" | sort >"$work/told"
+		while read -r option; do
+			timeout 10 "$viommu" "$command" "$option=x" --wrong \
+				2>"$work/err" </dev/null
+			grep -q "unrecognized option '$option" "$work/err" || continue
+			echo "# $command knows no $option"
+			return 1
+		done <"$work/told"
+	done
+}
+
+version()
+{
+	run 0 version && grep -q '^viommu [0-9]*\.[0-9]*\.[0-9]*$' "$work/out" &&
+	run 0 --version && run 2 version x
+}
+
+unknown()
+{
+	run 2 && grep -q usage "$work/err" &&
+	run 2 fly && says "no such command: fly" && says "--help" &&
+	run 2 help fly && says "no such command" &&
+	run 2 boot --fly && says "--fly" && says "viommu boot --help" &&
+	run 2 serve --fly && says "viommu serve --help" &&
+	run 2 boot x && says "unexpected argument: x" &&
+	run 2 serve x && says "unexpected argument: x" &&
+	run 2 boot --disk && says "requires an argument"
+}
+
+values()
+{
+	run 2 boot --folder / --memory 5 && says "--memory 5" &&
+	run 2 boot --folder / --memory lots && says "--memory lots" &&
+	run 2 boot --folder / --memory -1 && says "--memory -1" &&
+	run 2 boot --folder / --memory 2T && says "--memory 2T" &&
+	run 2 boot --folder / --memory 99999999999999999999 &&
+	run 2 serve --memory 64M && says "--memory 64M" &&
+	run 2 boot --folder / --timeout 0 && says "--timeout 0" &&
+	run 2 boot --folder / --timeout 5s && says "--timeout 5s" &&
+	run 2 boot --folder / --iommu fast && says "--iommu fast" &&
+	run 2 boot --folder / --accel fast && says "--accel fast" &&
+	run 2 serve --iommu fast && says "--iommu fast"
+}
+
+combinations()
+{
+	: >"$work/disk"
+	run 2 boot && says "--folder DIR" &&
+	run 2 boot --folder / --disk "$work/disk" && says "choose one" &&
+	run 2 boot --folder / --strict --iommu none && says "--strict" &&
+	run 2 boot --folder / --modules / && says "--modules" &&
+	run 2 boot --folder / --shell --json && says "choose one"
+}
+
+files()
+{
+	run 2 boot --disk "$work/none" && says "No such file" &&
+	run 2 boot --disk "$work" && says "Is a directory" &&
+	run 2 boot --folder "$work/none" && says "No such file" &&
+	run 2 boot --folder "$0" && says "Not a directory" &&
+	run 2 boot --folder / --qemu "$work/none" && says "No such file" &&
+	run 2 boot --folder / --qemu no-such-qemu && says "PATH" &&
+	run 2 boot --folder / --kernel "$work/none" && says "No such file" &&
+	run 2 serve --disk "$work/none" && says "No such file"
+}
+
+# As somebody who may not read it: root may read everything.
+unreadable()
+{
+	: >"$work/secret"
+	chmod 000 "$work/secret"
+	if [ "$(id -u)" -ne 0 ]; then
+		run 2 serve --disk "$work/secret" && says "Permission denied"
+		return
+	fi
+	command -v setpriv >/dev/null || return 0
+	chmod 755 "$work"
+	timeout 20 setpriv --reuid 65534 --clear-groups -- "$viommu" \
+		serve --disk "$work/secret" >"$work/out" 2>"$work/err"
+	got=$?
+	[ "$got" -eq 126 ] && return 0	# it may not read the program either
+	[ "$got" -eq 2 ] && says "Permission denied"
+}
+
+bad_images()
+{
+	printf x >"$work/odd"
+	run 2 serve --disk "$work/odd" && says "not a raw image" &&
+	: >"$work/empty" && run 2 serve --disk "$work/empty" &&
+	mkfifo "$work/fifo" && run 2 serve --disk "$work/fifo"
+}
+
+old_qemu()
+{
+	cat >"$work/qemu" <<'END'
+#!/bin/sh
+echo "QEMU emulator version 7.2.0"
+END
+	chmod +x "$work/qemu"
+	run 3 boot --folder "$work" --offline --cache "$work/cache" \
+		--qemu "$work/qemu" && says "QEMU 7.2.0; 10.1 or newer"
+}
+
+# Nothing cached and nothing to be fetched: what is on the machine by chance
+# is kept out of PATH, but a kernel may be there.
+nothing_here()
+{
+	mkdir "$work/bin"
+	for tool in sh sed grep dd od tr tar find sort head flock mkdir rm \
+		dirname readlink sha256sum xargs cut timeout awk df uname; do
+		ln -s "$(command -v $tool)" "$work/bin/$tool"
+	done
+	PATH=$work/bin run 3 boot --folder "$work" --offline --json \
+		--cache "$work/cache" && says "--offline forbids" || return
+	tail -n 1 "$work/out" | grep -q '"result": "fail".*"status": 3'
+}
+
+no_scripts()
+{
+	VIOMMU_LIBEXEC=$work/none run 3 boot --folder "$work" --offline \
+		--cache "$work/cache" && says VIOMMU_LIBEXEC
+}
+
+# serve_start ARG...: in the background, until it serves.
+serve_start()
+{
+	"$viommu" serve "$@" >"$work/out" 2>"$work/err" </dev/null &
+	pid=$!
+	for _ in $(seq 100); do
+		grep -q 'Interrupt' "$work/out" "$work/err" && return
+		kill -0 "$pid" 2>/dev/null || break
+		sleep 0.1
+	done
+	echo "# does not serve"
+	sed 's/^/# /' "$work/out" "$work/err"
+	return 1
+}
+
+# serve_stop SIGNAL: it ends with 0, soon.
+serve_stop()
+{
+	kill -s "$1" "$pid"
+	for _ in $(seq 50); do
+		kill -0 "$pid" 2>/dev/null || break
+		sleep 0.1
+	done
+	if kill -0 "$pid" 2>/dev/null; then
+		echo "# still there 5 s after SIG$1"
+		kill -KILL "$pid"
+	fi
+	wait "$pid"
+	got=$?
+	[ "$got" -eq 0 ] || echo "# exit $got"
+	[ "$got" -eq 0 ]
+}
+
+serves()
+{
+	truncate -s 1M "$work/disk"
+	before=$(sha256sum <"$work/disk")
+	for signal in INT TERM HUP; do
+		serve_start --disk "$work/disk" || return
+		[ "$(find "$TMPDIR" -name '*.sock' | wc -l)" -eq 3 ] &&
+		grep -q 'acpitable file=.*viot.aml' "$work/out" &&
+		grep -q 'vfio-user-pci.*virtio-blk.sock.*"addr":"4"' \
+			"$work/out" &&
+		[ "$(find "$TMPDIR" -name viot.aml -size 88c | wc -l)" -eq 1 ]
+		ok=$?
+		serve_stop $signal && [ $ok -eq 0 ] && clean || return
+	done
+	[ "$(sha256sum <"$work/disk")" = "$before" ]
+}
+
+serves_without_iommu()
+{
+	serve_start --iommu none --json || return
+	[ "$(find "$TMPDIR" -name '*.sock' | wc -l)" -eq 1 ] &&
+	! grep -q acpitable "$work/err"
+	ok=$?
+	serve_stop INT && [ $ok -eq 0 ] &&
+	[ "$(wc -l <"$work/out")" -eq 1 ] &&
+	grep -q '"result": "pass".*"iommu": "none"' "$work/out"
+}
+
+socket_dir()
+{
+	serve_start --socket-dir "$work/sock" || return
+	cp "$work/err" "$work/err.first"
+	run 2 serve --socket-dir "$work/sock" && says "in use"
+	ok=$?
+	[ -S "$work/sock/dmatest.sock" ] || ok=1
+	serve_stop INT && [ $ok -eq 0 ] && [ ! -e "$work/sock" ] || return
+	# One that was there stays, a stale socket in it does not matter.
+	mkdir "$work/sock"
+	serve_start --socket-dir "$work/sock" || return
+	kill -KILL "$pid"
+	wait "$pid" 2>/dev/null
+	serve_start --socket-dir "$work/sock" && serve_stop INT &&
+	[ -d "$work/sock" ] && [ -z "$(ls "$work/sock")" ] || return
+	run 2 serve --socket-dir "$work/none/sock" && says "No such file" &&
+	run 2 serve --socket-dir "$work/disk" && says "Not a directory" &&
+	long=$work/$(printf '%0100d' 0) &&
+	run 2 serve --socket-dir "$long" && says "too long" && [ ! -e "$long" ]
+}
+
+checks="help help_is_whole version unknown values combinations files unreadable
+	bad_images old_qemu nothing_here no_scripts serves serves_without_iommu
+	socket_dir"
+echo "1..$(echo "$checks" | wc -w)"
+for name in $checks; do
+	check "$name"
+done

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The core when there is no memory: every allocation of a world's making fails
+ * in its turn (sweep.h); and what must not allocate is run without any.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+#include <viommu.h>
+
+#include "alloc.h"
+#include "core.h"
+#include "sweep.h"
+
+static const struct sweep core = {
+	.name = core_name,
+	.step = core_step,
+	.look = core_look,
+	.teardown = core_teardown,
+};
+
+static void sweep_core(uint32_t barrier)
+{
+	static struct world w;
+	struct sweep s = core;
+
+	core_init(&w, barrier);
+	s.steps = w.nsteps;
+	sweep(&s, &w);
+}
+
+static void every_failure_is_undone(void **state)
+{
+	(void)state;
+	sweep_core(VIOMMU_BARRIER_FENCED);
+}
+
+static void every_failure_is_undone_asymmetric(void **state)
+{
+	(void)state;
+	sweep_core(VIOMMU_BARRIER_ASYMMETRIC);
+}
+
+/* ---- without any allocation ------------------------------------------- */
+
+static struct world *built(uint32_t barrier)
+{
+	static struct world w;
+
+	core_init(&w, barrier);
+	alloc_fail(0, ALLOC_ONCE);
+	for (unsigned i = 0; i < w.nsteps; i++)
+		assert_int_equal(core_step(&w, i), 0);
+	/* all of it through the hooks, but one: the file is mapped, once */
+	assert_int_equal(alloc_asked() - alloc_hooked(), 1);
+	alloc_fail(1, ALLOC_ONWARD);
+	return &w;
+}
+
+static void torn_down(struct world *w, size_t live)
+{
+	core_teardown(w);
+	assert_int_equal(alloc_asked(), 0);
+	assert_int_equal(alloc_live(), live);
+	alloc_fail(0, ALLOC_ONCE);
+}
+
+static void dma_words(struct viommu_endpoint *ep, uint64_t iova)
+{
+	uint64_t val = 0, old;
+
+	assert_int_equal(viommu_dma_store(ep, iova, 8, 42), 0);
+	assert_int_equal(viommu_dma_load(ep, iova, 8, &val), 0);
+	assert_int_equal(val, 42);
+	old = val;
+	assert_int_equal(viommu_dma_cas(ep, iova, 8, &old, 43), 0);
+	assert_int_equal(old, 42);
+}
+
+static void dma_copies(struct world *w, uint64_t iova)
+{
+	struct viommu_endpoint *ep = w->ep[EP_PAGES];
+	unsigned char buf[64] = { 0 };
+	struct viommu_mapping m;
+
+	assert_int_equal(viommu_dma_write(ep, iova, buf, sizeof(buf)), 0);
+	assert_int_equal(viommu_dma_read(ep, iova, buf, sizeof(buf)), 0);
+	assert_int_equal(viommu_dma_translate(ep, iova, VIOMMU_READ, &m), 0);
+	/* refused, and reported */
+	w->faults = 0;
+	assert_int_equal(viommu_dma_read(ep, 0, buf, 1), -EFAULT);
+	assert_int_equal(viommu_dma_write(ep, 0x2000, buf, 1), -EACCES);
+	assert_int_equal(viommu_dma_read(w->ep[EP_LOOSE], 0, buf, 1), -EFAULT);
+	assert_int_equal(viommu_dma_read(w->ep[EP_BYTES], TOP - 3, buf, 8),
+			 -EFAULT);
+	assert_int_equal(w->faults, 4);
+}
+
+struct held {
+	struct viommu_dma d;
+	struct iovec iov[4];
+};
+
+static int hold(struct world *w, struct held *h, uint64_t iova, uint64_t len)
+{
+	memset(h, 0, sizeof(*h));
+	h->d = (struct viommu_dma){ .ep = w->ep[EP_PAGES],
+				    .iova = iova,
+				    .len = len,
+				    .prot = VIOMMU_READ,
+				    .iov = h->iov,
+				    .max_iov = 4 };
+	return viommu_dma_map(&h->d);
+}
+
+/* All of a thread's first DMA: it takes its seat. */
+static void *dma_everything(void *arg)
+{
+	static struct held held[PINS + 1];
+	struct world *w = arg;
+	int n = 0;
+
+	dma_copies(w, 0x1000);
+	dma_words(w->ep[EP_PAGES], 0x1000);
+	/* over two mappings; then as many as there are pins */
+	while (!hold(w, &held[n], 0x1fff, 2))
+		assert_true(++n <= PINS);
+	assert_in_range(n, PINS / 2, PINS);
+	while (n)
+		viommu_dma_unmap(&held[--n].d, 0);
+	return NULL;
+}
+
+static void dma_allocates_nothing(uint32_t barrier)
+{
+	size_t live = alloc_live();
+	struct world *w = built(barrier);
+	unsigned char buf[16];
+	pthread_t t;
+
+	/* first, since we would not leave it a seat */
+	assert_int_equal(pthread_create(&t, NULL, dma_everything, w), 0);
+	assert_int_equal(pthread_join(t, NULL), 0);
+	dma_everything(w);
+	assert_int_equal(viommu_memory_read(w->mem[MEM_0], 0, buf, 16), 0);
+	assert_int_equal(viommu_memory_write(w->mem[MEM_0], 0, buf, 16), 0);
+	assert_int_equal(alloc_asked(), 0);
+	torn_down(w, live);
+}
+
+static void on_done(struct viommu_fence *f, void *arg)
+{
+	(void)f;
+	++*(unsigned *)arg;
+}
+
+/* More extents than a fence has room for, of all kinds; a hold; a wait. */
+static void fences_wait(struct world *w)
+{
+	struct viommu_fence f, g;
+	unsigned done = 0;
+	struct held h;
+
+	assert_int_equal(hold(w, &h, 0x1000, 0x2000), 0);
+	viommu_fence_init(&f);
+	for (uint64_t i = 0; i < 8; i++)
+		assert_int_equal(viommu_space_unmap(w->space[BYTES],
+						    TERA * i * 2, TERA * i * 2,
+						    &f) < 0,
+				 i > 0); /* would cut */
+	assert_int_equal(
+		viommu_space_unmap(w->space[PAGES], 0x1000, 0x1fff, &f), 4096);
+	viommu_endpoint_detach(w->ep[EP_LOOSE], &f);
+	assert_int_equal(
+		viommu_endpoint_attach(w->ep[EP_BYTES], w->space[LARGE], &f),
+		0);
+	viommu_endpoint_detach(w->ep[EP_BYTES], &f);
+	viommu_endpoint_detach(w->ep[EP_IDENTITY], &f);
+	assert_int_equal(viommu_memory_remove(w->mem[MEM_0], TERA + 5, 1, &f),
+			 0);
+	viommu_fence_hold(&f);
+	viommu_fence_commit(&f, on_done, &done);
+	viommu_fence_init(&g);
+	assert_int_equal(
+		viommu_space_unmap(w->space[PAGES], 0x2000, 0x2fff, &g), 4096);
+	viommu_fence_commit(&g, NULL, NULL);
+	assert_int_equal(viommu_fence_wait(&g, 1000), -ETIMEDOUT);
+	viommu_dma_unmap(&h.d, 0);
+	assert_int_equal(viommu_fence_wait(&g, 10000000000), 0);
+	assert_int_equal(done, 0);
+	viommu_fence_release(&f);
+	assert_int_equal(done, 1);
+	assert_true(viommu_fence_done(&f));
+}
+
+static void taking_away_allocates_nothing(uint32_t barrier)
+{
+	static struct view view;
+	size_t live = alloc_live();
+	struct world *w = built(barrier);
+	struct viommu_fence f;
+
+	fences_wait(w);
+	assert_int_equal(alloc_asked(), 0);
+	viommu_fence_init(&f);
+	assert_int_equal(viommu_space_unmap(w->space[PAGES], 0, TOP, &f) > 0,
+			 1);
+	assert_int_equal(viommu_space_unmap(w->space[BYTES], 0, TOP, &f) > 0,
+			 1);
+	/* all regions but the last byte's, then that */
+	assert_int_equal(viommu_memory_remove(w->mem[MEM_0], 0, TOP - 4095, &f),
+			 0);
+	assert_int_equal(viommu_memory_remove(w->mem[MEM_0], 0, 0, &f), 0);
+	viommu_endpoint_destroy(w->ep[EP_PAGES], &f);
+	w->ep[EP_PAGES] = NULL;
+	viommu_space_destroy(w->space[LARGE], &f);
+	w->space[LARGE] = NULL;
+	fence_run(&f);
+	view.len = 0;
+	core_look(w, 0, &view);
+	assert_int_equal(alloc_asked(), 0);
+	torn_down(w, live);
+}
+
+static void dma_without(void **state)
+{
+	(void)state;
+	dma_allocates_nothing(VIOMMU_BARRIER_FENCED);
+	dma_allocates_nothing(VIOMMU_BARRIER_ASYMMETRIC);
+}
+
+static void taking_away_without(void **state)
+{
+	(void)state;
+	taking_away_allocates_nothing(VIOMMU_BARRIER_FENCED);
+	taking_away_allocates_nothing(VIOMMU_BARRIER_ASYMMETRIC);
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(every_failure_is_undone),
+		cmocka_unit_test(every_failure_is_undone_asymmetric),
+		cmocka_unit_test(dma_without),
+		cmocka_unit_test(taking_away_without),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
