@@ -115,7 +115,7 @@ values()
 
 combinations()
 {
-	: >"$work/disk"
+	truncate -s 1M "$work/disk"
 	run 2 boot && says "--folder DIR" &&
 	run 2 boot --folder / --disk "$work/disk" && says "choose one" &&
 	run 2 boot --folder / --strict --iommu none && says "--strict" &&
@@ -195,6 +195,8 @@ no_scripts()
 # serve_start ARG...: in the background, until it serves.
 serve_start()
 {
+	: >"$work/out" # what the last one said must not be found
+	: >"$work/err"
 	"$viommu" serve "$@" >"$work/out" 2>"$work/err" </dev/null &
 	pid=$!
 	for _ in $(seq 100); do

@@ -5,7 +5,7 @@
 #include "ring.h"
 
 #include <pthread.h>
-#include <semaphore.h>
+#include <sched.h>
 #include <time.h>
 #include <viommu/serve/virtqueue.h>
 
@@ -425,79 +425,134 @@ static void event_idx_suppresses_both_ways(void **state)
 	assert_int_equal(viommu_virtqueue_publish(x->vq), 0);
 }
 
+/* Where the ring was laid so that asking to be notified changes the driver's
+ * idx: whoever looks again sees it. */
+static void looks_again_after_asking(void **state)
+{
+	struct fix *x = *state;
+	const struct viommu_ring r = {
+		.desc = RING + GUEST_IOVA,
+		.avail = RING + GUEST_PAGE + 2 + GUEST_IOVA,
+		.used = RING + GUEST_PAGE + 4 + GUEST_IOVA,
+		.len = LEN
+	};
+
+	assert_int_equal(viommu_virtqueue_start(x->vq, &r), 0);
+	ring_buffer(&x->ring, 1, DATA, 16, WRITABLE, 0);
+	/* avail idx and used flags; ring[0] and used idx */
+	ring_store16(&x->ring, RING + GUEST_PAGE + 4, 1);
+	ring_store16(&x->ring, RING + GUEST_PAGE + 6, 1);
+	assert_int_equal(pop(x), 0);
+	assert_int_equal(ring_load16(&x->ring, RING + GUEST_PAGE + 4),
+			 VRING_USED_F_NO_NOTIFY);
+	assert_int_equal(pop(x), -EPROTO);
+	assert_string_equal(viommu_virtqueue_broken(x->vq), "avail idx jumped");
+}
+
 /*
- * A driver and a device that sleep whenever the other said it need not be
- * told: a missing barrier on either side is a wake-up lost, and they sleep for
- * ever.  The accesses are the cheap kind, which bring no order of their own.
+ * Both sides of each store-then-load pair at the same moment: not both may
+ * overlook the other.  The accesses are the cheap kind, which bring no order
+ * of their own.
  */
-#define RACES 30000
+#define RACES	100000
+#define RACE_NS UINT64_C(4000000000)
 
 struct race {
 	struct fix *x;
-	sem_t kick, interrupt;
-	atomic_bool lost;
+	atomic_uint gate[2]; /* turns that either has come to */
+	atomic_bool stop;
+	int popped, told; /* by the device, this turn */
 };
 
-static bool sleep_on(sem_t *sem)
+static void spin(unsigned n)
 {
-	struct timespec until;
+	for (volatile unsigned i = 0; i < n;)
+		i = i + 1;
+}
 
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += 3;
-	while (sem_timedwait(sem, &until))
-		if (errno != EINTR)
+/* Wait for the other; false: there is none any more. */
+static bool race_meet(struct race *r, int me)
+{
+	unsigned turn = atomic_fetch_add(&r->gate[me], 1) + 1;
+
+	for (unsigned n = 1; atomic_load(&r->gate[!me]) < turn; n++) {
+		if (atomic_load(&r->stop))
 			return false;
+		if (n % 4096 == 0)
+			sched_yield();
+	}
 	return true;
 }
 
+/* Each turn: take what was there, look for more, give it back. */
 static void *race_device(void *arg)
 {
 	struct race *r = arg;
-	unsigned done = 0;
+	struct viommu_element first;
 
-	while (done < RACES && !atomic_load(&r->lost)) {
-		int rc = pop(r->x);
-
-		if (rc == -ENOENT) {
-			if (!sleep_on(&r->kick))
-				atomic_store(&r->lost, true);
-			continue;
-		}
-		if (rc)
+	for (unsigned turn = 0;; turn++) {
+		if (!race_meet(r, 0) || pop(r->x))
 			break;
+		first = r->x->e;
+		if (!race_meet(r, 0))
+			break;
+		spin(turn * 7 % 41);
+		r->popped = pop(r->x);
+		if (!race_meet(r, 0) || !race_meet(r, 0))
+			break;
+		if (r->popped && pop(r->x))
+			break;
+		viommu_virtqueue_push(r->x->vq, &first, 0);
 		viommu_virtqueue_push(r->x->vq, &r->x->e, 0);
-		rc = viommu_virtqueue_publish(r->x->vq);
-		if (rc == 1)
-			sem_post(&r->interrupt);
-		done++;
+		if (!race_meet(r, 0))
+			break;
+		spin(turn * 5 % 41);
+		r->told = viommu_virtqueue_publish(r->x->vq);
+		if (!race_meet(r, 0))
+			break;
 	}
+	atomic_store(&r->stop, true);
 	return NULL;
 }
 
-static void race_drive(struct race *r)
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/* One turn from the driver's side; what went wrong. */
+static const char *race_turn(struct race *r, unsigned turn)
 {
 	struct ring *ring = &r->x->ring;
-	unsigned done = 0;
-	uint32_t id, len;
+	bool wants, seen;
 
-	while (done < RACES && !atomic_load(&r->lost)) {
-		while ((uint16_t)(ring->added - ring->seen) < 2) {
-			ring_offer(ring, ring->added % ring->len);
-			if (ring_wants_notify(ring,
-					      (uint16_t)(ring->added - 1)))
-				sem_post(&r->kick);
-		}
-		if (!ring_take(ring, &id, &len)) {
-			ring_used_event(ring, ring->seen);
-			atomic_thread_fence(memory_order_seq_cst);
-			if (ring_used_idx(ring) != ring->seen)
-				continue;
-			if (!sleep_on(&r->interrupt))
-				atomic_store(&r->lost, true);
-			continue;
-		}
-		done++;
-	}
+	ring_offer(ring, ring->added % LEN);
+	/* no interrupt wanted until asked for */
+	ring_used_event(ring, (uint16_t)(ring->seen - 100));
+	if (!race_meet(r, 1) || !race_meet(r, 1))
+		return "the device stopped";
+	spin(turn * 3 % 43);
+	ring_offer(ring, ring->added % LEN);
+	wants = ring_wants_notify(ring, (uint16_t)(ring->added - 1));
+	if (!race_meet(r, 1))
+		return "the device stopped";
+	if (r->popped == -ENOENT && !wants)
+		return "a notification was lost";
+	if (!race_meet(r, 1) || !race_meet(r, 1))
+		return "the device stopped";
+	spin(turn * 2 % 43);
+	ring_used_event(ring, ring->seen);
+	atomic_thread_fence(memory_order_seq_cst);
+	seen = ring_used_idx(ring) != ring->seen;
+	if (!race_meet(r, 1))
+		return "the device stopped";
+	if (!r->told && !seen)
+		return "an interrupt was lost";
+	ring->seen = (uint16_t)(ring->seen + 2);
+	return NULL;
 }
 
 static void no_notification_is_lost(void **state)
@@ -506,22 +561,23 @@ static void no_notification_is_lost(void **state)
 					   .barrier =
 						   VIOMMU_BARRIER_ASYMMETRIC };
 	struct race r = { .x = fix_make(&cfg) };
+	uint64_t until = now_ns() + RACE_NS;
+	const char *why = NULL;
+	unsigned turn = 0;
 	pthread_t thread;
 
 	(void)state;
-	sem_init(&r.kick, 0, 0);
-	sem_init(&r.interrupt, 0, 0);
 	fix_ring(r.x, LEN, true);
 	for (uint16_t i = 0; i < LEN; i++)
 		ring_buffer(&r.x->ring, i, DATA, 16, WRITABLE, 0);
 	assert_int_equal(pthread_create(&thread, NULL, race_device, &r), 0);
-	race_drive(&r);
-	sem_post(&r.kick);
+	while (!why && turn < RACES && now_ns() < until)
+		why = race_turn(&r, turn++);
+	atomic_store(&r.stop, true);
 	pthread_join(thread, NULL);
-	assert_false(atomic_load(&r.lost));
-	assert_null(viommu_virtqueue_broken(r.x->vq));
-	sem_destroy(&r.kick);
-	sem_destroy(&r.interrupt);
+	if (why)
+		fail_msg("%s in turn %u", why, turn);
+	assert_true(turn > 100);
 	fix_free(r.x);
 }
 
@@ -900,6 +956,7 @@ int main(void)
 		T(stopped_queue_touches_nothing),
 		T(flags_suppress_both_ways),
 		T(event_idx_suppresses_both_ways),
+		T(looks_again_after_asking),
 		cmocka_unit_test(no_notification_is_lost),
 		T(loop_is_no_chain),
 		T(indexes_out_of_range),
