@@ -25,7 +25,7 @@
 #include "viot.h"
 #include "workdir.h"
 
-#define TIMEOUT_S 300
+#define TIMEOUT_S  300
 #define MEMORY_MIB 512
 
 struct boot {
@@ -41,6 +41,7 @@ struct boot {
 	struct machine *machine;
 };
 
+/* clang-format off */
 static void usage(FILE *to)
 {
 	fprintf(to,
@@ -85,6 +86,7 @@ static void usage(FILE *to)
 "2 bad options; 3 something is missing on this machine (network, QEMU);\n"
 "4 timeout; 130 interrupted.\n", MEMORY_MIB, TIMEOUT_S);
 }
+/* clang-format on */
 
 enum {
 	OPT_DISK = 256,
@@ -138,7 +140,7 @@ static bool option_value(struct boot *b, int opt, const char *value)
 	switch (opt) {
 	case OPT_DISK:
 		b->disk = value;
-		return option_file("--disk", value);
+		return option_image("--disk", value);
 	case OPT_FOLDER:
 		b->folder = value;
 		return option_folder("--folder", value);
@@ -442,12 +444,12 @@ static void judge_attacks(const struct boot *b, struct outcome *o)
 			     r->not_refused[0] ? ", first not refused: " : "",
 			     r->not_refused);
 	if (!r->controls || r->controls_ok != r->controls)
-		outcome_fail(o, EXIT_WORK, "%llu of %llu good accesses worked%s%s",
-			     (unsigned long long)r->controls_ok,
-			     (unsigned long long)r->controls,
-			     r->control_failed[0] ? ", first that did not: " :
-						    "",
-			     r->control_failed);
+		outcome_fail(
+			o, EXIT_WORK, "%llu of %llu good accesses worked%s%s",
+			(unsigned long long)r->controls_ok,
+			(unsigned long long)r->controls,
+			r->control_failed[0] ? ", first that did not: " : "",
+			r->control_failed);
 	if (!r->guest_faults)
 		outcome_fail(o, EXIT_WORK, "the guest heard of no fault");
 	/* The device's own count has to bear out what the guest says. */
@@ -506,8 +508,7 @@ static void boot_guest(struct boot *b)
 		if (b->folder && s->guest.report.files_written)
 			image_check(&s->image, &b->work, &s->outcome);
 		s->disk_same = b->disk && s->guest.report.sha256[0] &&
-			       !strcmp(s->guest.report.sha256,
-				       s->image.sha256);
+			       !strcmp(s->guest.report.sha256, s->image.sha256);
 		if (s->outcome.status != EXIT_STOPPED)
 			judge(b);
 	}

@@ -40,6 +40,7 @@ struct serve {
 	struct machine *machine;
 };
 
+/* clang-format off */
 static void usage(FILE *to)
 {
 	fprintf(to,
@@ -65,6 +66,7 @@ static void usage(FILE *to)
 "or something they name is no good; 3 this machine lacks something.\n",
 		MEMORY_MIB);
 }
+/* clang-format on */
 
 enum {
 	OPT_SOCKET_DIR = 256,
@@ -96,7 +98,7 @@ static bool option_take(struct serve *s, int opt, const char *value)
 		return true;
 	case OPT_DISK:
 		s->disk = value;
-		return option_file("--disk", value);
+		return option_image("--disk", value);
 	case OPT_IOMMU:
 		return option_iommu(value, &s->sum.iommu);
 	case OPT_BYPASS:
@@ -139,27 +141,35 @@ static int options_parse(struct serve *s, int argc, char **argv)
 
 /* ---------------------------------------------------------------- serve */
 
+/* The folder that was given: made, if need be.  0 or -errno. */
+static int folder_open(struct serve *s)
+{
+	struct stat st;
+
+	s->made_folder = !mkdir(s->socket_dir, 0700);
+	if (!s->made_folder && errno != EEXIST)
+		return -errno;
+	if (!realpath(s->socket_dir, s->folder) || stat(s->folder, &st))
+		return -errno;
+	if (!S_ISDIR(st.st_mode))
+		return -ENOTDIR;
+	return access(s->folder, W_OK | X_OK) ? -errno : 0;
+}
+
 static bool folder_make(struct serve *s, struct outcome *o)
 {
 	int rc;
 
-	if (!s->socket_dir) {
-		rc = workdir_create(&s->work);
-		if (rc)
-			return outcome_fail(o, EXIT_WORK,
-					    "a temporary folder: %s",
-					    strerror(-rc));
-		memcpy(s->folder, s->work.path, sizeof(s->folder));
-		return true;
+	if (s->socket_dir) {
+		rc = folder_open(s);
+		return !rc || outcome_fail(o, EXIT_USAGE, "--socket-dir %s: %s",
+					   s->socket_dir, strerror(-rc));
 	}
-	s->made_folder = !mkdir(s->socket_dir, 0700);
-	if (!s->made_folder && errno != EEXIST)
-		return outcome_fail(o, EXIT_USAGE, "--socket-dir %s: %s",
-				    s->socket_dir, strerror(errno));
-	if (!realpath(s->socket_dir, s->folder) ||
-	    access(s->folder, W_OK | X_OK))
-		return outcome_fail(o, EXIT_USAGE, "--socket-dir %s: %s",
-				    s->socket_dir, strerror(errno));
+	rc = workdir_create(&s->work);
+	if (rc)
+		return outcome_fail(o, EXIT_WORK, "a temporary folder: %s",
+				    strerror(-rc));
+	memcpy(s->folder, s->work.path, sizeof(s->folder));
 	return true;
 }
 
@@ -184,8 +194,8 @@ static bool serve_make(struct serve *s, struct outcome *o)
 	}
 	machine_viot(s->machine, &v);
 	rc = viot_write(&v, s->viot);
-	return !rc || outcome_fail(o, EXIT_WORK, "%s: %s", s->viot,
-				   strerror(-rc));
+	return !rc ||
+	       outcome_fail(o, EXIT_WORK, "%s: %s", s->viot, strerror(-rc));
 }
 
 static void options_tell(struct serve *s)
@@ -219,8 +229,7 @@ static void machine_event_in(void *arg, uint32_t events)
 			complain("%s serves no more: %s", e.function, e.why);
 		else
 			say_detail("%s: %s%s", e.function,
-				   e.connected ? "connected" :
-						 "disconnected: ",
+				   e.connected ? "connected" : "disconnected: ",
 				   e.why);
 	}
 }

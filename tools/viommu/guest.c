@@ -25,9 +25,9 @@
 
 #define SECOND_NS 1000000000ull
 /* A power-off takes a moment; the disconnect of a function comes first. */
-#define OFF_S  10
-#define LOST_S 2
-#define ESCAPE 0x1d /* Ctrl-] */
+#define OFF_S	  10
+#define LOST_S	  2
+#define ESCAPE	  0x1d /* Ctrl-] */
 
 struct guest {
 	const struct guest_config *cfg;
@@ -38,7 +38,7 @@ struct guest {
 	struct lines console, report;
 	struct viommu_timer timeout, off, lost;
 	uint64_t started;
-	char why[256];	    /* a function's last words */
+	char why[256];	     /* a function's last words */
 	char qemu_said[256]; /* and QEMU's */
 	struct termios saved;
 	bool raw;
@@ -247,7 +247,7 @@ static int pair_open(int *ours, int *theirs)
 
 static int ports_open(struct guest *g, int theirs[2])
 {
-	int ours, rc = pair_open(&ours, &theirs[0]);
+	int ours = -1, rc = pair_open(&ours, &theirs[0]);
 
 	if (rc)
 		return rc;

@@ -25,7 +25,7 @@ struct image {
 bool image_of_folder(struct image *i, const struct workdir *w,
 		     const char *folder, struct outcome *o);
 
-/* Take an image as it is. */
+/* Take an image as it is; option_image() has looked at it. */
 bool image_of_disk(struct image *i, const char *path, struct outcome *o);
 
 /* After the guest: look at the file system and at what the guest wrote. */

@@ -224,8 +224,8 @@ static bool script_run(const struct args *args, struct outcome *o)
 
 	if (rc < 0)
 		return kit_broke(o, rc);
-	return !rc || outcome_fail(o, EXIT_WORK, "making the initramfs: %s",
-				   last);
+	return !rc ||
+	       outcome_fail(o, EXIT_WORK, "making the initramfs: %s", last);
 }
 
 static int digest_add(struct sha256 *s, const char *folder, const char *name)
@@ -320,7 +320,8 @@ static bool base_make(const struct kit *k, const char *out, struct outcome *o)
 	args_add(&args, "--kernel-version");
 	args_add(&args, "%s", k->kernel_version);
 	args_add(&args, "--busybox"), args_add(&args, "%s", k->busybox);
-	args_add(&args, "--witness"), args_add(&args, "%s/viommu-witness", k->scripts);
+	args_add(&args, "--witness"),
+		args_add(&args, "%s/viommu-witness", k->scripts);
 	args_add(&args, "--init"), args_add(&args, "%s/init", k->scripts);
 	args_add(&args, "-o"), args_add(&args, "%s", out);
 	ok = script_run(&args, o);

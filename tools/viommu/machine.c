@@ -97,8 +97,8 @@ static void function_state(void *arg, bool connected, const char *why)
 	note_send(arg, connected, false, why);
 }
 
-static void log_write(void *arg, enum viommu_log_level level, const char *fmt,
-		      va_list ap)
+__attribute__((format(printf, 3, 0))) static void
+log_write(void *arg, enum viommu_log_level level, const char *fmt, va_list ap)
 {
 	char line[512];
 
@@ -324,8 +324,7 @@ static void machine_describe(struct machine *m,
 
 /* Why a function could not be made, for people. */
 static bool function_failed(const struct function *f, int rc,
-			    const struct machine_config *cfg,
-			    struct outcome *o)
+			    const struct machine_config *cfg, struct outcome *o)
 {
 	if (f == &f->machine->f[BLK] && rc == -EBUSY)
 		return outcome_fail(o, EXIT_USAGE,

@@ -17,7 +17,8 @@ static const struct command {
 	int (*run)(int argc, char **argv);
 	const char *about;
 } commands[] = {
-	{ "boot", cmd_boot, "run a Linux guest whose disk is behind our IOMMU" },
+	{ "boot", cmd_boot,
+	  "run a Linux guest whose disk is behind our IOMMU" },
 	{ "serve", cmd_serve, "serve the functions alone, for your own QEMU" },
 	{ "version", cmd_version, "tell the version" },
 	{ "help", cmd_help, "this, or a command's options" },
@@ -29,8 +30,7 @@ static void usage(FILE *to)
 		    "A software IOMMU, and devices behind it, for stock QEMU "
 		    "and stock Linux.\n\n");
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
-		fprintf(to, "  %-8s %s\n", commands[i].name,
-			commands[i].about);
+		fprintf(to, "  %-8s %s\n", commands[i].name, commands[i].about);
 	fprintf(to, "\n'viommu COMMAND --help' tells a command's options.\n");
 }
 

@@ -163,9 +163,9 @@ static void name_unescape(char *name)
 	for (; *name; name++) {
 		if (*name == '\\' && name[1]) {
 			name++;
-			*to++ = *name == 'n' ? '\n' :
-				*name == 'r' ? '\r' :
-					       *name;
+			*to++ = *name == 'n'   ? '\n'
+				: *name == 'r' ? '\r'
+					       : *name;
 		} else {
 			*to++ = *name;
 		}
@@ -197,16 +197,15 @@ static int file_open(int dir, char *name)
 
 	while (fd >= 0 && (slash = strchr(name, '/'))) {
 		*slash = '\0';
-		next = openat(fd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW |
-						O_CLOEXEC);
+		next = openat(fd, name,
+			      O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		close(fd);
 		fd = next;
 		name = slash + 1;
 	}
 	if (fd < 0)
 		return -1;
-	next = openat(fd, name,
-		      O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	next = openat(fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	close(fd);
 	return next;
 }

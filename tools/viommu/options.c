@@ -3,6 +3,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -90,6 +91,37 @@ bool option_file(const char *name, const char *value)
 	}
 	complain("%s %s: %s", name, value, strerror(errno));
 	return false;
+}
+
+/* Where it is opened a FIFO is not to catch us. */
+static const char *image_fault(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	struct stat st;
+	off_t len;
+
+	if (fd < 0)
+		return strerror(errno);
+	len = lseek(fd, 0, SEEK_END);
+	if (fstat(fd, &st))
+		st.st_mode = 0;
+	close(fd);
+	if (S_ISDIR(st.st_mode))
+		return strerror(EISDIR);
+	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
+		return "not a file or block device";
+	if (len <= 0 || len % 512)
+		return "not a raw image (its size is no multiple of 512)";
+	return NULL;
+}
+
+bool option_image(const char *name, const char *value)
+{
+	const char *fault = image_fault(value);
+
+	if (fault)
+		complain("%s %s: %s", name, value, fault);
+	return !fault;
 }
 
 bool option_folder(const char *name, const char *value)

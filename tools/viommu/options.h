@@ -24,6 +24,9 @@ bool option_accel(const char *value, const char **accel);
 bool option_file(const char *name, const char *value);
 bool option_folder(const char *name, const char *value);
 
+/* A file or block device that can be a disk. */
+bool option_image(const char *name, const char *value);
+
 /* A program: a file, or a name to be found in PATH; malloc'd into *path. */
 bool option_program(const char *name, const char *value, char **path);
 

@@ -22,7 +22,7 @@
 
 #include "stop.h"
 
-#define TERM_MS 3000
+#define TERM_MS	  3000
 /* mke2fs and its kin are where a plain user's PATH does not look. */
 #define MORE_PATH "/usr/local/sbin:/usr/sbin:/sbin"
 
@@ -269,8 +269,8 @@ static int run_loop(struct run *run, const struct process_config *cfg)
 	process_stop(&p);
 	if (rc)
 		return rc;
-	return WIFEXITED(p.status) ? WEXITSTATUS(p.status) :
-				     128 + WTERMSIG(p.status);
+	return WIFEXITED(p.status) ? WEXITSTATUS(p.status)
+				   : 128 + WTERMSIG(p.status);
 }
 
 int process_run(const struct process_config *cfg)

@@ -78,12 +78,11 @@ static void witness_line(struct report *r, const char *line)
 {
 	if (!strncmp(line, "attack ", 7)) {
 		if (!word_number(line, "refused"))
-			name_keep(r->not_refused, sizeof(r->not_refused),
-				  line);
+			name_keep(r->not_refused, sizeof(r->not_refused), line);
 	} else if (!strncmp(line, "control ", 8)) {
 		if (!word_number(line, "ok"))
-			name_keep(r->control_failed,
-				  sizeof(r->control_failed), line);
+			name_keep(r->control_failed, sizeof(r->control_failed),
+				  line);
 	} else if (!strncmp(line, "live_map ", 9)) {
 		r->live_unmap_us = word_number(line, "unmap_us");
 		r->live_plain_us = word_number(line, "plain_unmap_us");

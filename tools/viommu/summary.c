@@ -74,8 +74,8 @@ static void iommu_row(const struct summary *s, FILE *to)
 		row(to, "IOMMU",
 		    "virtio-iommu, in this process; group type %s (%s)",
 		    known(type),
-		    s->strict ? "strict: each unmap waits" :
-				"lazy: unmaps are gathered");
+		    s->strict ? "strict: each unmap waits"
+			      : "lazy: unmaps are gathered");
 }
 
 static void disk_rows(const struct summary *s, FILE *to)
@@ -94,11 +94,11 @@ static void disk_rows(const struct summary *s, FILE *to)
 		    (unsigned long long)s->image.files_checked);
 	}
 	if (s->disk && s->boot)
-		row(to, "Disk read",
-		    "%llu bytes, SHA-256 %s", (unsigned long long)s->image.bytes,
-		    s->disk_same	    ? "as on the host" :
-		    s->guest.report.sha256[0] ? "DIFFERENT from the host's" :
-						"not told");
+		row(to, "Disk read", "%llu bytes, SHA-256 %s",
+		    (unsigned long long)s->image.bytes,
+		    s->disk_same		? "as on the host"
+		    : s->guest.report.sha256[0] ? "DIFFERENT from the host's"
+						: "not told");
 	if (s->folder || s->disk)
 		row(to, "Moved by the disk",
 		    "%.1f MB read, %.1f MB written, %llu requests, %llu errors",
@@ -163,8 +163,9 @@ void summary_print(const struct summary *s, FILE *to)
 		attack_rows(s, to);
 		row(to, "Time", "%.1f s, of which %.1f s to boot", s->seconds,
 		    s->guest.boot_seconds);
-		row(to, "Result", "%s%s%s", pass ? "PASS" : "FAIL: ",
-		    pass ? "" : s->outcome.reason, "");
+		row(to, "Result", "%s%s%s",
+		    pass ? "PASS" : "FAIL: ", pass ? "" : s->outcome.reason,
+		    "");
 	}
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The table by which a guest learns which functions are behind which paravirtual
- * IOMMU: ACPI's VIOT (ACPI 6.5, 5.2.36).  One node names the IOMMU's PCI
- * function, one the range of endpoints behind it.
+ * The table by which a guest learns which functions are behind which
+ * paravirtual IOMMU: ACPI's VIOT (ACPI 6.5, 5.2.36).  One node names the
+ * IOMMU's PCI function, one the range of endpoints behind it.
  */
 #include "viot.h"
 

@@ -8,7 +8,7 @@
 #define VIOT_LEN 88
 
 struct viot {
-	uint16_t iommu;	     /* requester id of the virtio-iommu function */
+	uint16_t iommu;	      /* requester id of the virtio-iommu function */
 	uint16_t start, last; /* requester ids of what is behind it */
 };
 

@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define NAME	 "/viommu.XXXXXX"
+#define NAME	  "/viommu.XXXXXX"
 #define PATH_ROOM 80
 
 static int workdir_try(struct workdir *w, const char *parent)
