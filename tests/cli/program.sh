@@ -120,7 +120,8 @@ combinations()
 	run 2 boot --folder / --disk "$work/disk" && says "choose one" &&
 	run 2 boot --folder / --strict --iommu none && says "--strict" &&
 	run 2 boot --folder / --modules / && says "--modules" &&
-	run 2 boot --folder / --shell --json && says "choose one"
+	run 2 boot --folder / --shell --json && says "choose one" &&
+	run 2 boot --folder / --shell && says "terminal"
 }
 
 files()

@@ -215,6 +215,8 @@ static bool options_fit(const struct boot *b)
 		complain("--strict is of no use with --iommu none");
 	else if (b->shell && b->json)
 		complain("--shell and --json: choose one");
+	else if (b->shell && !isatty(STDIN_FILENO))
+		complain("--shell needs a terminal");
 	else
 		return true;
 	return false;

@@ -26,9 +26,10 @@
 #define SUMS	 "SHA256SUMS"
 #define COPY_DIR "written"
 
-/* The last words of a tool, for the message that it failed. */
+/* What a tool found first, for the message that it failed: e2fsck passes over
+ * the image, and its last words are but counts. */
 struct words {
-	char last[256];
+	char found[256];
 };
 
 static void words_keep(void *arg, const char *line)
@@ -36,8 +37,11 @@ static void words_keep(void *arg, const char *line)
 	struct words *w = arg;
 
 	say_detail("%s", line);
-	if (*line)
-		snprintf(w->last, sizeof(w->last), "%s", line);
+	if (!*line || !strncmp(line, "Pass ", 5) ||
+	    !strncmp(line, "e2fsck ", 7))
+		return;
+	if (!w->found[0])
+		snprintf(w->found, sizeof(w->found), "%s", line);
 }
 
 /* Whether it ran and its status has no bit outside of fine. */
@@ -65,7 +69,7 @@ static bool tool_run(const char *const *argv, const char *cwd, int fine,
 				    strerror(-rc));
 	if (rc & ~fine)
 		return outcome_fail(o, EXIT_WORK, "%s failed (%d): %s", argv[0],
-				    rc, words.last);
+				    rc, words.found);
 	return true;
 }
 

@@ -143,10 +143,11 @@ static bool kit_run(struct kit *k, const struct args *args, struct outcome *o)
 		break;
 	case 2: /* something given does not fit */
 	case 3: /* something is missing */
-		return outcome_fail(o, EXIT_MISSING, "%s", run.last);
+		return outcome_note(o, EXIT_MISSING, run.last);
 	default:
-		return outcome_fail(o, EXIT_WORK, "%s",
-				    run.last[0] ? run.last : "the kit failed");
+		if (run.last[0])
+			return outcome_note(o, EXIT_WORK, run.last);
+		return outcome_fail(o, EXIT_WORK, "the kit failed");
 	}
 	if (!k->qemu || !k->qemu_version || !k->kernel || !k->kernel_version ||
 	    !k->modules || !k->busybox)
@@ -228,7 +229,8 @@ static bool script_run(const struct args *args, struct outcome *o)
 	       outcome_fail(o, EXIT_WORK, "making the initramfs: %s", last);
 }
 
-static int digest_add(struct sha256 *s, const char *folder, const char *name)
+static int digest_add(struct sha256_ctx *s, const char *folder,
+		      const char *name)
 {
 	char hex[SHA256_HEX], *path;
 	int rc;
@@ -238,7 +240,7 @@ static int digest_add(struct sha256 *s, const char *folder, const char *name)
 	rc = sha256_file(path, hex);
 	free(path);
 	if (!rc)
-		sha256_add(s, hex, sizeof(hex));
+		sha256_update(s, sizeof(hex), (const uint8_t *)hex);
 	return rc;
 }
 
@@ -247,20 +249,21 @@ static int base_digest(const struct kit *k, char hex[SHA256_HEX])
 {
 	static const char *const scripts[] = { "mkinitramfs", "init",
 					       "viommu-witness" };
-	struct sha256 s;
+	struct sha256_ctx s;
 	struct stat st;
 	int rc = 0;
 
 	sha256_init(&s);
-	sha256_add(&s, k->kernel_version, strlen(k->kernel_version) + 1);
-	sha256_add(&s, k->modules, strlen(k->modules) + 1);
+	sha256_update(&s, strlen(k->kernel_version) + 1,
+		      (const uint8_t *)k->kernel_version);
+	sha256_update(&s, strlen(k->modules) + 1, (const uint8_t *)k->modules);
 	if (stat(k->modules, &st))
 		return -errno;
-	sha256_add(&s, &st.st_mtim, sizeof(st.st_mtim));
+	sha256_update(&s, sizeof(st.st_mtim), (const uint8_t *)&st.st_mtim);
 	if (stat(k->kernel, &st))
 		return -errno;
-	sha256_add(&s, &st.st_size, sizeof(st.st_size));
-	sha256_add(&s, &st.st_mtim, sizeof(st.st_mtim));
+	sha256_update(&s, sizeof(st.st_size), (const uint8_t *)&st.st_size);
+	sha256_update(&s, sizeof(st.st_mtim), (const uint8_t *)&st.st_mtim);
 	for (size_t i = 0; !rc && i < sizeof(scripts) / sizeof(*scripts); i++)
 		rc = digest_add(&s, k->scripts, scripts[i]);
 	if (!rc)

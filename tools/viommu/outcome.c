@@ -3,9 +3,17 @@
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "say.h"
+
+bool outcome_note(struct outcome *o, int status, const char *reason)
+{
+	if (!o->status) {
+		o->status = status;
+		snprintf(o->reason, sizeof(o->reason), "%s", reason);
+	}
+	return false;
+}
 
 bool outcome_fail(struct outcome *o, int status, const char *fmt, ...)
 {
@@ -16,9 +24,5 @@ bool outcome_fail(struct outcome *o, int status, const char *fmt, ...)
 	vsnprintf(reason, sizeof(reason), fmt, ap);
 	va_end(ap);
 	complain("%s", reason);
-	if (!o->status) {
-		o->status = status;
-		memcpy(o->reason, reason, sizeof(reason));
-	}
-	return false;
+	return outcome_note(o, status, reason);
 }

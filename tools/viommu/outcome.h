@@ -25,4 +25,7 @@ struct outcome {
 bool outcome_fail(struct outcome *o, int status, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/* The same of what has been said already. */
+bool outcome_note(struct outcome *o, int status, const char *reason);
+
 #endif
