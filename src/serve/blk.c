@@ -56,10 +56,11 @@ static void req_put(struct vs_blk_req *req)
 	req->blk->unused = req;
 }
 
-void vs_blk_stall(struct vs_blk_req *req)
+void vs_blk_stall(struct vs_blk_req *req, enum vs_blk_stage stage)
 {
 	struct viommu_blk *blk = req->blk;
 
+	req->stage = stage;
 	req->next = NULL;
 	if (blk->stalled)
 		blk->stalled_last->next = req;
@@ -68,6 +69,21 @@ void vs_blk_stall(struct vs_blk_req *req)
 	blk->stalled_last = req;
 	/* others' maps may be what we wait for, and nobody tells of those */
 	viommu_timer_start(blk->cfg.loop, &blk->retry, RETRY_NS);
+}
+
+static void resume(struct vs_blk_req *req)
+{
+	switch (req->stage) {
+	case VS_BLK_START:
+		vs_blk_start(req);
+		break;
+	case VS_BLK_ROUND:
+		vs_blk_round(req);
+		break;
+	case VS_BLK_FINISH:
+		vs_blk_finish(req, req->status, req->written);
+		break;
+	}
 }
 
 /* Those that still find none stall again, in the same order. */
@@ -79,29 +95,41 @@ static void stalled_resume(struct viommu_blk *blk)
 	while (req) {
 		struct vs_blk_req *next = req->next;
 
-		vs_blk_resume(req);
+		resume(req);
 		req = next;
 	}
 }
 
-void vs_blk_finish(struct vs_blk_req *req, uint8_t status, uint64_t len)
+/* Write the status and push; false: no pin for it. */
+static bool req_answer(struct vs_blk_req *req, uint8_t status, uint64_t len)
 {
 	struct viommu_blk *blk = req->blk;
+	int rc = -EMSGSIZE;
 
-	if (!blk->resetting) {
-		bool told = req->elem.in_len &&
-			    !viommu_dma_write(blk->cfg.endpoint, req->status_at,
-					      &status, sizeof(status));
+	if (req->elem.in_len)
+		rc = viommu_dma_write(blk->cfg.endpoint, req->status_at,
+				      &status, sizeof(status));
+	if (rc == -EAGAIN)
+		return false;
+	if (status)
+		count(&blk->errors, 1);
+	/* what is told was written has no gap in it (2.7.8.2) */
+	if (!rc && len == req->elem.in_len - 1)
+		len++;
+	viommu_virtqueue_push(viommu_virtio_pci_queue(blk->vp, 0), &req->elem,
+			      (uint32_t)len);
+	return true;
+}
 
-		if (status)
-			count(&blk->errors, 1);
-		/* what is told was written has no gap in it (2.7.8.2) */
-		if (told && len == req->elem.in_len - 1)
-			len++;
-		viommu_virtqueue_push(viommu_virtio_pci_queue(blk->vp, 0),
-				      &req->elem, (uint32_t)len);
+void vs_blk_finish(struct vs_blk_req *req, uint8_t status, uint64_t written)
+{
+	if (req->blk->resetting || req_answer(req, status, written)) {
+		req_put(req);
+		return;
 	}
-	req_put(req);
+	req->status = status;
+	req->written = written;
+	vs_blk_stall(req, VS_BLK_FINISH);
 }
 
 /* -------------------------------------------------------------- io_uring */
@@ -149,7 +177,7 @@ static bool take(struct viommu_blk *blk)
 	for (unsigned n = 0; n < BATCH; n++) {
 		struct vs_blk_req *req;
 
-		/* those that wait for maps come first */
+		/* those that wait for pins come first */
 		if (blk->stalled)
 			return true;
 		req = req_get(blk);
@@ -159,6 +187,7 @@ static bool take(struct viommu_blk *blk)
 			req_put(req);
 			return true;
 		}
+		count(&blk->requests, 1);
 		vs_blk_start(req);
 	}
 	return false;

@@ -46,9 +46,19 @@ enum vs_blk_zero {
 	VS_BLK_WRITE,
 };
 
+/* Where a request goes on that found no pin. */
+enum vs_blk_stage {
+	VS_BLK_START,
+	VS_BLK_ROUND,
+	VS_BLK_FINISH,
+};
+
 struct vs_blk_req {
 	struct viommu_blk *blk;
 	struct vs_blk_req *next; /* unused, or stalled */
+	enum vs_blk_stage stage; /* while stalled */
+	uint8_t status;		 /* VS_BLK_FINISH */
+	uint64_t written;
 	/* what to do with the result of the I/O that was submitted */
 	void (*step)(struct vs_blk_req *req, int res);
 	struct viommu_element elem;
@@ -110,8 +120,8 @@ struct io_uring_sqe *vs_blk_sqe(struct vs_blk_req *req);
 void vs_blk_submitted(struct vs_blk_req *req, struct io_uring_sqe *sqe,
 		      void (*step)(struct vs_blk_req *req, int res));
 
-/* Maps are short: @req goes on when there are some. */
-void vs_blk_stall(struct vs_blk_req *req);
+/* Pins are short: @req goes on from @stage when there are some. */
+void vs_blk_stall(struct vs_blk_req *req, enum vs_blk_stage stage);
 
 /* Give @req back to the driver, or drop it if the device is being reset.
  * @written: of its writable part, from the start on, without the status. */
@@ -122,8 +132,8 @@ void vs_blk_finish(struct vs_blk_req *req, uint8_t status, uint64_t written);
 /* Carry out a request that was popped. */
 void vs_blk_start(struct vs_blk_req *req);
 
-/* Try again to map the next round. */
-void vs_blk_resume(struct vs_blk_req *req);
+/* Map the next round and do it. */
+void vs_blk_round(struct vs_blk_req *req);
 
 /* ------------------------------------------------------------ blk_data.c */
 

@@ -27,10 +27,25 @@ static void count(_Atomic uint64_t *counter, uint64_t n)
 	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
 }
 
+static struct viommu_virtqueue *queue_of(const struct vs_blk_req *req)
+{
+	return viommu_virtio_pci_queue(req->blk->vp, 0);
+}
+
 static void fail(struct vs_blk_req *req)
 {
 	vs_blk_finish(req, VIRTIO_BLK_S_IOERR,
 		      req->type == VIRTIO_BLK_T_IN ? req->done : 0);
+}
+
+/* A copy from or to the request came to @rc.  True: it has been dealt with. */
+static bool refused(struct vs_blk_req *req, int rc)
+{
+	if (rc == -EAGAIN)
+		vs_blk_stall(req, VS_BLK_START);
+	else if (rc)
+		fail(req);
+	return rc;
 }
 
 /* The kernel was disturbed: once more?  Not for ever. */
@@ -119,7 +134,7 @@ static void data_step(struct vs_blk_req *req, int res)
 	if (res <= 0 || req->blk->resetting)
 		fail(req);
 	else if (req->done < req->len)
-		vs_blk_resume(req);
+		vs_blk_round(req);
 	else
 		data_finish(req);
 }
@@ -136,12 +151,12 @@ static void data_submit(struct vs_blk_req *req)
 	vs_blk_submitted(req, sqe, data_step);
 }
 
-void vs_blk_resume(struct vs_blk_req *req)
+void vs_blk_round(struct vs_blk_req *req)
 {
 	int rc = vs_blk_data_map(req);
 
 	if (rc == -EAGAIN)
-		vs_blk_stall(req);
+		vs_blk_stall(req, VS_BLK_ROUND);
 	else if (rc)
 		fail(req);
 	else
@@ -162,7 +177,7 @@ static void data_start(struct vs_blk_req *req, uint64_t sector)
 	req->off = sector * VS_BLK_SECTOR;
 	vs_blk_data_set(req, in, in ? 0 : head, len);
 	if (len)
-		vs_blk_resume(req);
+		vs_blk_round(req);
 	else
 		data_finish(req);
 }
@@ -293,41 +308,34 @@ static uint8_t range_decode(struct vs_blk_req *req,
 }
 
 /* All of them are looked at before the first is carried out. */
-static uint8_t ranges_decode(struct vs_blk_req *req)
+static void ranges_start(struct vs_blk_req *req)
 {
 	struct virtio_blk_discard_write_zeroes raw;
 	uint64_t at = sizeof(struct virtio_blk_outhdr);
 	uint64_t len = req->elem.out_len - at;
-	uint8_t status = VIRTIO_BLK_S_OK;
 
 	if (!len || len % sizeof(raw) || len / sizeof(raw) > VS_BLK_RANGES ||
-	    req->blk->cfg.readonly)
-		return VIRTIO_BLK_S_IOERR;
-	for (; at < req->elem.out_len && !status; at += sizeof(raw)) {
-		if (viommu_virtqueue_read(
-			    viommu_virtio_pci_queue(req->blk->vp, 0),
-			    &req->elem, at, &raw, sizeof(raw)))
-			return VIRTIO_BLK_S_IOERR;
-		status = range_decode(req, &raw);
+	    req->blk->cfg.readonly) {
+		fail(req);
+		return;
 	}
-	return status;
-}
+	for (; at < req->elem.out_len; at += sizeof(raw)) {
+		uint8_t status;
 
-static void ranges_start(struct vs_blk_req *req)
-{
-	unsigned feature = req->type == VIRTIO_BLK_T_DISCARD
-				   ? VIRTIO_BLK_F_DISCARD
-				   : VIRTIO_BLK_F_WRITE_ZEROES;
-	uint8_t status = VIRTIO_BLK_S_UNSUPP;
-
-	if (req->blk->features & FEATURE(feature))
-		status = ranges_decode(req);
-	if (status)
-		vs_blk_finish(req, status, 0);
-	else if (!req->nranges)
-		vs_blk_finish(req, VIRTIO_BLK_S_OK, 0);
-	else
+		if (refused(req,
+			    viommu_virtqueue_read(queue_of(req), &req->elem, at,
+						  &raw, sizeof(raw))))
+			return;
+		status = range_decode(req, &raw);
+		if (status) {
+			vs_blk_finish(req, status, 0);
+			return;
+		}
+	}
+	if (req->nranges)
 		range_start(req);
+	else
+		vs_blk_finish(req, VIRTIO_BLK_S_OK, 0);
 }
 
 /* ---------------------------------------------------------------- GET_ID */
@@ -338,11 +346,9 @@ static void id_write(struct vs_blk_req *req)
 
 	if (len > VIRTIO_BLK_ID_BYTES)
 		len = VIRTIO_BLK_ID_BYTES;
-	if (viommu_virtqueue_write(viommu_virtio_pci_queue(req->blk->vp, 0),
-				   &req->elem, 0, req->blk->serial,
-				   (size_t)len))
-		vs_blk_finish(req, VIRTIO_BLK_S_IOERR, 0);
-	else
+	if (!refused(req,
+		     viommu_virtqueue_write(queue_of(req), &req->elem, 0,
+					    req->blk->serial, (size_t)len)))
 		vs_blk_finish(req, VIRTIO_BLK_S_OK, len);
 }
 
@@ -356,6 +362,39 @@ static void status_locate(struct vs_blk_req *req)
 	req->status_at = s->iova + (s->len - 1);
 }
 
+static bool agreed(const struct vs_blk_req *req, unsigned feature)
+{
+	return req->blk->features & FEATURE(feature);
+}
+
+/* Type by type (5.2.6). */
+static void dispatch(struct vs_blk_req *req, uint64_t sector)
+{
+	switch (req->type) {
+	case VIRTIO_BLK_T_IN:
+	case VIRTIO_BLK_T_OUT:
+		data_start(req, sector);
+		return;
+	case VIRTIO_BLK_T_FLUSH:
+		sync_submit(req);
+		return;
+	case VIRTIO_BLK_T_GET_ID:
+		id_write(req);
+		return;
+	case VIRTIO_BLK_T_DISCARD:
+		if (!agreed(req, VIRTIO_BLK_F_DISCARD))
+			break;
+		ranges_start(req);
+		return;
+	case VIRTIO_BLK_T_WRITE_ZEROES:
+		if (!agreed(req, VIRTIO_BLK_F_WRITE_ZEROES))
+			break;
+		ranges_start(req);
+		return;
+	}
+	vs_blk_finish(req, VIRTIO_BLK_S_UNSUPP, 0);
+}
+
 void vs_blk_start(struct vs_blk_req *req)
 {
 	struct virtio_blk_outhdr head;
@@ -367,33 +406,15 @@ void vs_blk_start(struct vs_blk_req *req)
 	req->at_off = 0;
 	req->nmaps = 0;
 	req->nranges = req->range = 0;
-	count(&req->blk->requests, 1);
 	/* no room for a status: it comes back as it went */
-	if (req->elem.in_len)
-		status_locate(req);
-	if (!req->elem.in_len ||
-	    viommu_virtqueue_read(viommu_virtio_pci_queue(req->blk->vp, 0),
-				  &req->elem, 0, &head, sizeof(head))) {
+	if (!req->elem.in_len) {
 		fail(req);
 		return;
 	}
+	status_locate(req);
+	if (refused(req, viommu_virtqueue_read(queue_of(req), &req->elem, 0,
+					       &head, sizeof(head))))
+		return;
 	req->type = le32toh(head.type);
-	switch (req->type) {
-	case VIRTIO_BLK_T_IN:
-	case VIRTIO_BLK_T_OUT:
-		data_start(req, le64toh(head.sector));
-		break;
-	case VIRTIO_BLK_T_FLUSH:
-		sync_submit(req);
-		break;
-	case VIRTIO_BLK_T_GET_ID:
-		id_write(req);
-		break;
-	case VIRTIO_BLK_T_DISCARD:
-	case VIRTIO_BLK_T_WRITE_ZEROES:
-		ranges_start(req);
-		break;
-	default:
-		vs_blk_finish(req, VIRTIO_BLK_S_UNSUPP, 0);
-	}
+	dispatch(req, le64toh(head.sector));
 }

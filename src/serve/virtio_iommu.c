@@ -39,6 +39,7 @@
 
 #define CLASS_IOMMU 0x080600
 #define BATCH	    64
+#define RETRY_NS    UINT64_C(1000000) /* when no pin was left */
 #define EVENT_LEN   sizeof(struct virtio_iommu_fault)
 #define BYPASS_AT   offsetof(struct virtio_iommu_config, bypass)
 
@@ -85,11 +86,16 @@ struct viommu_virtio_iommu {
 	struct request *answered, **answered_last;
 	bool looking; /* the loop will look at the list without being told */
 	struct viommu_task answer;
+	/* those that found no pin: to be carried out, to be given back */
+	struct request *unfilled, *unanswered;
+	struct viommu_timer retry;
 
 	struct viommu_task event;
 	struct viommu_element event_elem;
 	struct viommu_segment event_segments[QUEUE_LEN];
-	bool event_buffer; /* event_elem waits for a fault */
+	bool event_buffer;  /* event_elem waits for a fault */
+	bool event_fetched; /* it is this one */
+	uint8_t fault[EVENT_LEN];
 
 	bool resetting;
 	struct waiter reset, bypass, gone;
@@ -149,8 +155,7 @@ static struct viommu_virtio_iommu *waiter_done(struct waiter *w)
 	return w->vio;
 }
 
-/* ----------------------------------------------------------------- reset */
-
+/* The reset is over when nobody is left who began before it. */
 static void reset_check(struct viommu_virtio_iommu *vio)
 {
 	if (!vio->vp || !vio->resetting || vio->reset.pending ||
@@ -158,22 +163,6 @@ static void reset_check(struct viommu_virtio_iommu *vio)
 		return;
 	vio->resetting = false;
 	viommu_virtio_pci_reset_done(vio->vp);
-}
-
-static void reset_fence_done(void *arg)
-{
-	reset_check(waiter_done(arg));
-}
-
-static void reset(void *arg)
-{
-	struct viommu_virtio_iommu *vio = arg;
-
-	vio->resetting = true;
-	vio->event_buffer = false;
-	viommu_virtio_reset(vio->virtio, waiter_begin(&vio->reset));
-	waiter_commit(&vio->reset);
-	reset_check(vio);
 }
 
 /* -------------------------------------------------------------- requests */
@@ -188,20 +177,30 @@ static void request_put(struct request *r)
 	vio->unused = r;
 }
 
-/* Back to the driver with what was written, or with nothing. */
-static void request_return(struct request *r)
+/* Pins were short: look again soon. */
+static void retry_later(struct viommu_virtio_iommu *vio)
+{
+	viommu_timer_start(vio->cfg.loop, &vio->retry, RETRY_NS);
+}
+
+/* Back to the driver with what was written, or with nothing.  False: no pin
+ * for it. */
+static bool request_return(struct request *r)
 {
 	size_t written = r->written;
 
 	if (!r->vio->resetting) {
 		struct viommu_virtqueue *vq =
 			viommu_virtio_pci_queue(r->vio->vp, REQUESTQ);
+		int rc = viommu_virtqueue_write(vq, &r->elem, 0, r->req.in,
+						written);
 
-		if (viommu_virtqueue_write(vq, &r->elem, 0, r->req.in, written))
-			written = 0;
-		viommu_virtqueue_push(vq, &r->elem, (uint32_t)written);
+		if (rc == -EAGAIN)
+			return false;
+		viommu_virtqueue_push(vq, &r->elem, rc ? 0 : (uint32_t)written);
 	}
 	request_put(r);
+	return true;
 }
 
 /* Any thread. */
@@ -237,14 +236,20 @@ static struct request *answered_take(struct viommu_virtio_iommu *vio)
 /* Bounded by the requests that there are. */
 static void answer(struct viommu_virtio_iommu *vio)
 {
-	struct request *r = answered_take(vio);
+	struct request **last = &vio->unanswered;
 
-	while (r) {
-		struct request *next = r->next;
+	while (*last)
+		last = &(*last)->next;
+	*last = answered_take(vio);
+	while (vio->unanswered) {
+		struct request *r = vio->unanswered, *next = r->next;
 
+		if (!request_return(r)) {
+			retry_later(vio);
+			break;
+		}
+		vio->unanswered = next;
 		vio->inflight--;
-		request_return(r);
-		r = next;
 	}
 	if (vio->vp)
 		viommu_virtio_pci_publish(vio->vp, REQUESTQ);
@@ -258,14 +263,15 @@ static void answer_task(void *arg)
 
 /*
  * Copy in what may be read and make room for what may be written: no more of
- * either than any request has.  A buffer that is not memory, or room that is
- * not to be had: false.
+ * either than any request has.  0, -EAGAIN, or: a buffer is not memory, or the
+ * room is not to be had.
  */
-static bool request_fill(struct request *r)
+static int request_fill(struct request *r)
 {
 	struct viommu_virtio_iommu *vio = r->vio;
 	size_t most = vio->probe_size + sizeof(struct virtio_iommu_req_tail);
 	const struct viommu_element *e = &r->elem;
+	int rc;
 
 	if (most < IN_MAX)
 		most = IN_MAX;
@@ -273,32 +279,53 @@ static bool request_fill(struct request *r)
 	r->req.out_len = e->out_len < OUT_MAX ? (size_t)e->out_len : OUT_MAX;
 	r->req.in = r->in;
 	r->req.in_len = e->in_len < most ? (size_t)e->in_len : most;
-	if (viommu_virtqueue_read(viommu_virtio_pci_queue(vio->vp, REQUESTQ), e,
-				  0, r->out, r->req.out_len))
-		return false;
+	rc = viommu_virtqueue_read(viommu_virtio_pci_queue(vio->vp, REQUESTQ),
+				   e, 0, r->out, r->req.out_len);
+	if (rc)
+		return rc;
 	if (r->req.in_len > IN_MAX) {
 		r->large = malloc(r->req.in_len);
 		r->req.in = r->large;
 	}
-	return r->req.in;
+	return r->req.in ? 0 : -ENOMEM;
 }
 
-/* Take one; false: there is none. */
-static bool request_take(struct viommu_virtio_iommu *vio)
+/* The next request: the one that found no pin, or a new one. */
+static struct request *request_next(struct viommu_virtio_iommu *vio)
 {
-	struct request *r = vio->unused;
+	struct request *r = vio->unfilled;
 
+	vio->unfilled = NULL;
+	if (r)
+		return r;
 	/* as many as heads, so there is one; but for a reset under way */
+	r = vio->unused;
 	if (!r || viommu_virtio_pci_pop(vio->vp, REQUESTQ, &r->elem))
-		return false;
+		return NULL;
 	vio->unused = r->next;
 	r->written = 0;
-	if (!request_fill(r)) {
-		request_return(r);
-		return true;
+	return r;
+}
+
+/* Take one; false: there is none, or not yet. */
+static bool request_take(struct viommu_virtio_iommu *vio)
+{
+	struct request *r = request_next(vio);
+	int rc;
+
+	if (!r)
+		return false;
+	rc = request_fill(r);
+	if (rc == -EAGAIN) {
+		vio->unfilled = r; /* they take effect in the order given */
+		retry_later(vio);
+		return false;
 	}
 	vio->inflight++;
-	viommu_virtio_request(vio->virtio, &r->req);
+	if (rc)
+		request_done(&r->req, 0);
+	else
+		viommu_virtio_request(vio->virtio, &r->req);
 	return true;
 }
 
@@ -337,20 +364,26 @@ static bool event_buffer_get(struct viommu_virtio_iommu *vio)
 static bool event_serve(struct viommu_virtio_iommu *vio)
 {
 	struct viommu_virtqueue *vq = viommu_virtio_pci_queue(vio->vp, EVENTQ);
-	uint8_t fault[EVENT_LEN];
-	uint32_t written = EVENT_LEN;
+	int rc;
 
 	if (!event_buffer_get(vio))
 		return false;
 	if (!vio->event_buffer)
 		return true;
-	if (viommu_virtio_event(vio->virtio, fault, sizeof(fault)) <= 0)
+	if (!vio->event_fetched)
+		vio->event_fetched =
+			viommu_virtio_event(vio->virtio, vio->fault,
+					    EVENT_LEN) > 0;
+	if (!vio->event_fetched)
 		return false;
-	if (viommu_virtqueue_write(vq, &vio->event_elem, 0, fault,
-				   sizeof(fault)))
-		written = 0;
-	viommu_virtqueue_push(vq, &vio->event_elem, written);
-	vio->event_buffer = false;
+	rc = viommu_virtqueue_write(vq, &vio->event_elem, 0, vio->fault,
+				    EVENT_LEN);
+	if (rc == -EAGAIN) {
+		retry_later(vio);
+		return false;
+	}
+	viommu_virtqueue_push(vq, &vio->event_elem, rc ? 0 : EVENT_LEN);
+	vio->event_buffer = vio->event_fetched = false;
 	return true;
 }
 
@@ -373,12 +406,39 @@ static void event_task(void *arg)
 		events_serve(vio);
 }
 
+static void retry(void *arg)
+{
+	requests_serve(arg);
+	events_serve(arg);
+}
+
 /* Any thread. */
 static void event_waits(void *arg)
 {
 	struct viommu_virtio_iommu *vio = arg;
 
 	viommu_loop_post(vio->cfg.loop, &vio->event);
+}
+
+/* ----------------------------------------------------------------- reset */
+
+static void reset_fence_done(void *arg)
+{
+	reset_check(waiter_done(arg));
+}
+
+static void reset(void *arg)
+{
+	struct viommu_virtio_iommu *vio = arg;
+
+	vio->resetting = true;
+	vio->event_buffer = vio->event_fetched = false;
+	if (vio->unfilled)
+		request_put(vio->unfilled);
+	vio->unfilled = NULL;
+	viommu_virtio_reset(vio->virtio, waiter_begin(&vio->reset));
+	waiter_commit(&vio->reset);
+	answer(vio); /* drops those that wait for a pin */
 }
 
 /* ---------------------------------------------------- features, registers */
@@ -568,6 +628,7 @@ static void init(struct viommu_virtio_iommu *vio)
 	vio->answered_last = &vio->answered;
 	viommu_task_init(&vio->answer, answer_task, vio);
 	viommu_task_init(&vio->event, event_task, vio);
+	viommu_timer_init(&vio->retry, retry, vio);
 	waiter_init(vio, &vio->reset, reset_fence_done);
 	waiter_init(vio, &vio->bypass, bypass_fence_done);
 	waiter_init(vio, &vio->gone, gone_fence_done);
@@ -636,6 +697,8 @@ void viommu_virtio_iommu_destroy(struct viommu_virtio_iommu *vio)
 	if (vio->vp)
 		viommu_virtio_pci_destroy(vio->vp);
 	vio->vp = NULL;
+	viommu_timer_stop(vio->cfg.loop, &vio->retry);
+	answer(vio);
 	wait_gone(vio);
 	viommu_loop_cancel(vio->cfg.loop, &vio->answer);
 	viommu_loop_cancel(vio->cfg.loop, &vio->event);

@@ -1028,35 +1028,108 @@ static void many_with_few_pins(void **state)
 	fix_free(x);
 }
 
-/* A reset while requests wait for maps. */
+/* No pin is left for the statuses: they come later, none is lost. */
+static void short_of_pins(void **state)
+{
+	struct fix *x = *state;
+	struct viommu_dma *d = calloc(4096, sizeof(*d));
+	struct iovec iov;
+	unsigned n = 0;
+	uint32_t id, len;
+
+	assert_non_null(d);
+	loop_for_ms(&x->d, 2);
+	for (unsigned i = 0; i < 5; i++)
+		offer(x, i, VIRTIO_BLK_T_FLUSH, 0, NULL, 0);
+	drv_kick(&x->d, 0);
+	for (;; n++) {
+		assert_in_range(n, 0, 4095);
+		d[n] = (struct viommu_dma){ .ep = x->g->ep,
+					    .iova = HEADS + GUEST_IOVA,
+					    .len = 16,
+					    .prot = VIOMMU_READ,
+					    .iov = &iov,
+					    .max_iov = 1 };
+		if (viommu_dma_map(&d[n]))
+			break;
+	}
+	loop_for_ms(&x->d, 20);
+	assert_false(ring_take(&x->d.rings[0], &id, &len));
+	assert_int_equal(*status_of(x, 0), PENDING);
+	while (n--)
+		viommu_dma_unmap(&d[n], 0);
+	for (unsigned i = 0; i < 5; i++) {
+		assert_int_equal(drv_wait(&x->d, 0, &id), 1);
+		assert_int_equal(*status_of(x, id), 0);
+	}
+	assert_int_equal(stats(x).errors, 0);
+	free(d);
+}
+
+/* A reset while requests wait for maps: they are forgotten, and do not touch
+ * the guest's memory in its next life. */
+static void reset_with_stalled(struct fix *x, unsigned turns)
+{
+	const struct part other[] = { { 3u << 20, SECTOR } };
+	struct part parts[40];
+
+	for (unsigned i = 0; i < 40; i++)
+		parts[i] = (struct part){ i * 5000, SECTOR };
+	for (unsigned i = 0; i < 60; i++)
+		offer(x, i, VIRTIO_BLK_T_IN, 8, parts, 40);
+	drv_kick(&x->d, 0);
+	while (turns--)
+		assert_int_equal(vs_loop_once(x->loop), 0);
+	drv_reset(&x->d);
+	memset(x->g->ram + DATA, 0x77, DATA_LEN);
+	start(x, FEATURES);
+	assert_int_equal(run(x, VIRTIO_BLK_T_IN, 8, other, 1, NULL), 0);
+	data_is_image(x, other, 1, 8 * SECTOR);
+	loop_for_ms(&x->d, 5);
+	for (unsigned i = 0; i < 40 * 5000; i++)
+		assert_int_equal(*data_at(x, i), 0x77);
+	assert_int_equal(ring_used_idx(&x->d.rings[0]), 1);
+	drv_reset(&x->d);
+	start(x, FEATURES);
+}
+
 static void reset_with_few_pins(void **state)
 {
 	const struct viommu_config cfg = { .size = sizeof(cfg),
 					   .max_pins = 30 };
 	struct fix *x = fix_make(&cfg);
 	struct viommu_blk_config bc = blk_config(x);
-	struct part parts[40];
 
 	(void)state;
 	fix_blk(x, &bc);
 	start(x, FEATURES);
-	for (unsigned i = 0; i < 40; i++)
-		parts[i] = (struct part){ i * 5000, SECTOR };
-	for (unsigned turn = 0; turn < 3; turn++) {
-		for (unsigned i = 0; i < 50; i++)
-			offer(x, i, VIRTIO_BLK_T_IN, 8, parts, 40);
-		drv_kick(&x->d, 0);
-		for (unsigned i = 0; i < turn; i++)
-			assert_int_equal(vs_loop_once(x->loop), 0);
-		drv_reset(&x->d);
-		start(x, FEATURES);
-		assert_int_equal(run(x, VIRTIO_BLK_T_IN, 8, parts, 40, NULL),
-				 0);
-		data_is_image(x, parts, 40, 8 * SECTOR);
-		drv_reset(&x->d);
-		start(x, FEATURES);
-	}
+	for (unsigned turns = 0; turns < 4; turns++)
+		reset_with_stalled(x, turns);
 	fix_free(x);
+}
+
+/* There are pins, but no device takes more than its share of them. */
+static void reset_with_many_maps(void **state)
+{
+	struct fix *x = *state;
+
+	for (unsigned turns = 0; turns < 4; turns++)
+		reset_with_stalled(x, turns);
+}
+
+/* Requests that need no I/O, more than a batch: nobody else wakes it up. */
+static void batches(void **state)
+{
+	struct fix *x = *state;
+	const struct part id[] = { { 0, 20 } };
+	uint32_t head;
+
+	for (unsigned i = 0; i < 200; i++)
+		offer(x, i, VIRTIO_BLK_T_GET_ID, 0, id, 1);
+	drv_kick(&x->d, 0);
+	assert_int_equal(ring_used_idx(&x->d.rings[0]), 64);
+	for (unsigned i = 0; i < 200; i++)
+		assert_int_equal(drv_wait(&x->d, 0, &head), 21);
 }
 
 #define T(name)	   cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -1087,6 +1160,9 @@ int main(void)
 		T(reset_waits_for_io),
 		T(idle_reset_is_immediate),
 		T(destroy_waits_for_io),
+		T(batches),
+		T(short_of_pins),
+		T(reset_with_many_maps),
 		T(many_at_once),
 		cmocka_unit_test(many_with_few_pins),
 		cmocka_unit_test(reset_with_few_pins),

@@ -289,6 +289,7 @@ static void batches(void **state)
 	unsigned n = 0;
 	uint32_t id, len;
 
+	loop_for_ms(&x->d, 2); /* what DRIVER_OK brought is over */
 	offer_attach(x, 0, 1);
 	for (unsigned i = 1; i < 20; i++)
 		offer_map(x, i, 1, i * 0x1000, 0x1000, TARGET);
@@ -524,6 +525,84 @@ static void events_from_other_threads(void **state)
 	assert_true(stats(x).events >= 64);
 }
 
+/* ------------------------------------------------------------- pins short */
+
+#define PINS 4096
+
+/* Take every pin there is; how many. */
+static unsigned pins_take(struct fix *x, struct viommu_dma *d,
+			  struct iovec *iov)
+{
+	unsigned n = 0;
+
+	for (;; n++) {
+		assert_in_range(n, 0, PINS - 1);
+		d[n] = (struct viommu_dma){ .ep = x->g->ep,
+					    .iova = GUEST_IOVA,
+					    .len = 16,
+					    .prot = VIOMMU_READ,
+					    .iov = iov,
+					    .max_iov = 1 };
+		if (viommu_dma_map(&d[n]))
+			return n;
+	}
+}
+
+static void pins_give(struct viommu_dma *d, unsigned n)
+{
+	while (n--)
+		viommu_dma_unmap(&d[n], 0);
+}
+
+/* An answer or an event that finds no pin comes later; it is not lost. */
+static void short_of_pins(void **state)
+{
+	struct fix *x = *state;
+	struct viommu_dma *d = calloc(PINS, sizeof(*d));
+	const struct viommu_fault fault = { .id = BEHIND,
+					    .prot = VIOMMU_WRITE,
+					    .start = 0x77 };
+	struct iovec iov;
+	uint32_t id, len;
+	unsigned n;
+
+	assert_non_null(d);
+	guest_map(x->g, 0, GUEST_PAGE, VIOMMU_READ);
+	domain_make(x);
+	offer_event(x, 0, 24);
+	drv_kick(&x->d, 1);
+	loop_for_ms(&x->d, 2);
+	hold(x, 0x10000);
+	offer_unmap(x, 7, 1, 0x10000, 0x1000);
+	drv_kick(&x->d, 0);
+	n = pins_take(x, d, &iov);
+	viommu_dma_unmap(&x->hold, 0);
+	d[n].iov = &iov;
+	assert_int_equal(viommu_dma_map(&d[n]), 0);
+	viommu_virtio_fault(viommu_virtio_iommu_device(x->vio), &fault);
+	loop_for_ms(&x->d, 10);
+	assert_false(ring_take(&x->d.rings[0], &id, &len));
+	assert_false(ring_take(&x->d.rings[1], &id, &len));
+	pins_give(d, n + 1);
+	assert_int_equal(drv_wait(&x->d, 0, &id), 4);
+	assert_int_equal(status_of(x, 7), VIRTIO_IOMMU_S_OK);
+	event_is(x, VIRTIO_IOMMU_FAULT_F_WRITE, 0x77);
+	/* a reset does not wait for pins */
+	offer_map(x, 0, 1, 0x10000, 0x1000, TARGET);
+	assert_int_equal(answered(x, 0), VIRTIO_IOMMU_S_OK);
+	hold(x, 0x10000);
+	offer_unmap(x, 7, 1, 0x10000, 0x1000);
+	drv_kick(&x->d, 0);
+	n = pins_take(x, d, &iov);
+	viommu_dma_unmap(&x->hold, 0);
+	assert_int_equal(viommu_dma_map(&d[n]), 0);
+	loop_for_ms(&x->d, 5);
+	drv_reset(&x->d);
+	assert_int_equal(status_of(x, 7), 0xee);
+	pins_give(d, n + 1);
+	free(d);
+}
+
 /* ------------------------------------------------------------------ reset */
 
 static void reset_waits(void **state)
@@ -558,6 +637,7 @@ static void reset_waits(void **state)
 	assert_int_equal(reach(x, 0, &val), -EFAULT);
 	loop_for_ms(&x->d, 5);
 	assert_false(ring_take(&x->d.rings[1], &id, &len));
+	assert_int_equal(x->g->ram[EVENTS], 0xee);
 }
 
 /* Only the domain's map is held, no request waits. */
@@ -836,6 +916,7 @@ int main(void)
 		T(events_arrive),
 		T(events_wait_for_buffers),
 		T(events_from_other_threads),
+		T(short_of_pins),
 		T(reset_waits),
 		T(reset_waits_for_maps),
 		T(reset_waits_for_requests),
