@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <linux/pci_regs.h>
+#include <linux/virtio_pci.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,6 +30,7 @@
 #define MSIX_PBA    0x800
 #define MSIX_STRIDE 16
 #define AF_LEN	    6
+#define WINDOW_DATA sizeof(struct virtio_pci_cap) /* pci_cfg_data */
 
 struct bar {
 	uint64_t len; /* 0: none, or the upper half of the one before */
@@ -51,6 +53,7 @@ struct viommu_pci {
 	unsigned cap_link;	/* offset of the last "next" byte */
 	unsigned cap_free;	/* first byte behind the last capability */
 	unsigned af, msi, msix; /* capabilities; 0: none */
+	unsigned window;	/* another */
 
 	struct bar bars[BARS];
 	uint8_t msix_table[VS_IRQ_MSIX_MAX * MSIX_STRIDE];
@@ -415,9 +418,62 @@ static void config_apply(struct viommu_pci *pci)
 		       pci->msix && (get_le(msix, 2) & PCI_MSIX_FLAGS_ENABLE));
 }
 
+/* ---- the window: a word of config space that shows one of a BAR */
+
+void vs_pci_add_window(struct viommu_pci *pci, unsigned cap)
+{
+	pci->window = cap;
+	pci->writable[cap + VIRTIO_PCI_CAP_BAR] = 0xff;
+	put_le(&pci->writable[cap + VIRTIO_PCI_CAP_OFFSET], UINT32_MAX, 4);
+	put_le(&pci->writable[cap + VIRTIO_PCI_CAP_LENGTH], UINT32_MAX, 4);
+	put_le(&pci->writable[cap + WINDOW_DATA], UINT32_MAX, 4);
+}
+
+/* Whether an access to config space goes through, and to how many bytes. */
+static unsigned window_len(const struct viommu_pci *pci, uint64_t off,
+			   size_t len)
+{
+	const uint8_t *cap = &pci->config[pci->window];
+	uint64_t data = pci->window + WINDOW_DATA;
+	uint64_t n = get_le(cap + VIRTIO_PCI_CAP_LENGTH, 4);
+	uint64_t at = get_le(cap + VIRTIO_PCI_CAP_OFFSET, 4);
+	uint8_t bar = cap[VIRTIO_PCI_CAP_BAR];
+
+	if (!pci->window || off > data || off + len <= data)
+		return 0;
+	if ((n != 1 && n != 2 && n != 4) || at % n || bar >= BARS ||
+	    !vs_pci_inside(pci, bar, at, n))
+		return 0;
+	return (unsigned)n;
+}
+
+static void window_read(struct viommu_pci *pci, uint64_t off, size_t len)
+{
+	uint8_t *cap = &pci->config[pci->window];
+	unsigned n = window_len(pci, off, len);
+
+	if (n)
+		vs_pci_read(pci, cap[VIRTIO_PCI_CAP_BAR],
+			    get_le(cap + VIRTIO_PCI_CAP_OFFSET, 4),
+			    cap + WINDOW_DATA, n);
+}
+
+static void window_write(struct viommu_pci *pci, uint64_t off, size_t len)
+{
+	const uint8_t *cap = &pci->config[pci->window];
+	unsigned n = window_len(pci, off, len);
+	uint8_t data[4];
+
+	memcpy(data, cap + WINDOW_DATA, sizeof(data));
+	if (n)
+		vs_pci_write(pci, cap[VIRTIO_PCI_CAP_BAR],
+			     get_le(cap + VIRTIO_PCI_CAP_OFFSET, 4), data, n);
+}
+
 static void config_read(struct viommu_pci *pci, uint64_t off, uint8_t *buf,
 			size_t len)
 {
+	window_read(pci, off, len);
 	memcpy(buf, &pci->config[off], len);
 	if (off <= PCI_STATUS && PCI_STATUS - off < len &&
 	    vs_irqs_asserted(&pci->irqs))
@@ -436,6 +492,7 @@ static void config_write(struct viommu_pci *pci, uint64_t off,
 		*at = (uint8_t)((*at & ~writable) | (buf[i] & writable));
 	}
 	config_apply(pci);
+	window_write(pci, off, len);
 	if (off <= flr && flr - off < len && (buf[flr - off] & PCI_AF_CTRL_FLR))
 		vs_pci_reset(pci);
 }

@@ -34,6 +34,11 @@ void vs_pci_read(struct viommu_pci *pci, unsigned index, uint64_t off,
 void vs_pci_write(struct viommu_pci *pci, unsigned index, uint64_t off,
 		  const void *buf, size_t len);
 
+/* Make the vendor capability at @cap virtio's window into the BARs (virtio
+ * 1.3, 4.1.4.9): bar, offset and length can be written, and what is accessed at
+ * data is accessed there. */
+void vs_pci_add_window(struct viommu_pci *pci, unsigned cap);
+
 /* The function as after power-on, but for the client's eventfds. */
 void vs_pci_reset(struct viommu_pci *pci);
 

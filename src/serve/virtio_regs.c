@@ -12,6 +12,7 @@
 #include <linux/virtio_config.h>
 #include <linux/virtio_pci.h>
 
+#include "serve/pci.h"
 #include "serve/virtio_pci_impl.h"
 
 #define REGS_BAR    0
@@ -315,12 +316,13 @@ static void bar_write(void *arg, uint64_t off, unsigned len, uint64_t val)
 /* ---------------------------------------------------------- capabilities */
 
 /* A vendor capability of @len bytes, less the two that PCI adds itself. */
-static int cap_add(struct viommu_virtio_pci *vp, const void *cap, uint8_t len)
+static int cap_add(struct viommu_virtio_pci *vp, const void *cap, uint8_t len,
+		   uint16_t *off)
 {
 	const uint8_t *body = cap;
 
 	return viommu_pci_add_capability(vp->pci, PCI_CAP_ID_VNDR, body + 2,
-					 len - 2u, NULL);
+					 len - 2u, off);
 }
 
 static struct virtio_pci_cap cap_of(uint8_t type, size_t cap_len,
@@ -340,7 +342,7 @@ static int region_cap_add(struct viommu_virtio_pci *vp, uint8_t type,
 {
 	struct virtio_pci_cap cap = cap_of(type, sizeof(cap), offset, len);
 
-	return cap_add(vp, &cap, sizeof(cap));
+	return cap_add(vp, &cap, sizeof(cap), NULL);
 }
 
 static int notify_cap_add(struct viommu_virtio_pci *vp)
@@ -351,7 +353,7 @@ static int notify_cap_add(struct viommu_virtio_pci *vp)
 		.notify_off_multiplier = htole32(NOTIFY_MULT),
 	};
 
-	return cap_add(vp, &cap, sizeof(cap));
+	return cap_add(vp, &cap, sizeof(cap), NULL);
 }
 
 /* 4.1.4.9: a window into the BAR for those who cannot map it. */
@@ -360,8 +362,12 @@ static int window_cap_add(struct viommu_virtio_pci *vp)
 	struct virtio_pci_cfg_cap cap = {
 		.cap = cap_of(VIRTIO_PCI_CAP_PCI_CFG, sizeof(cap), 0, 0),
 	};
+	uint16_t off;
+	int rc = cap_add(vp, &cap, sizeof(cap), &off);
 
-	return cap_add(vp, &cap, sizeof(cap));
+	if (!rc)
+		vs_pci_add_window(vp->pci, off);
+	return rc;
 }
 
 static int caps_add(struct viommu_virtio_pci *vp)

@@ -390,6 +390,46 @@ static void rest_of_the_bar_is_empty(void **state)
 	assert_int_equal(taken(x, 0), 1);
 }
 
+static void window_set(struct driver *d, uint64_t off, uint32_t len)
+{
+	drv_region_set(d, CONFIG, d->window + VIRTIO_PCI_CAP_BAR, 1,
+		       d->common.bar);
+	drv_region_set(d, CONFIG, d->window + VIRTIO_PCI_CAP_OFFSET, 4, off);
+	drv_region_set(d, CONFIG, d->window + VIRTIO_PCI_CAP_LENGTH, 4, len);
+}
+
+/* As firmware that cannot map a BAR does it. */
+static void window_into_the_bar(void **state)
+{
+	struct fix *x = *state;
+	struct driver *d = &x->d;
+	unsigned data = d->window + sizeof(struct virtio_pci_cap);
+
+	window_set(d, d->common.off + VIRTIO_PCI_COMMON_STATUS, 1);
+	drv_region_set(d, CONFIG, data, 1, VIRTIO_CONFIG_S_ACKNOWLEDGE);
+	assert_int_equal(status_get(d), VIRTIO_CONFIG_S_ACKNOWLEDGE);
+	assert_int_equal(drv_region_get(d, CONFIG, data, 1), 1);
+	window_set(d, d->common.off + VIRTIO_PCI_COMMON_GFSELECT, 4);
+	drv_region_set(d, CONFIG, data, 4, 0x12345678);
+	assert_int_equal(common_get(d, VIRTIO_PCI_COMMON_GFSELECT, 4),
+			 0x12345678);
+	window_set(d, d->common.off + VIRTIO_PCI_COMMON_NUMQ, 2);
+	assert_int_equal(drv_region_get(d, CONFIG, data, 2), DRV_QUEUES);
+	/* nowhere, too long, misaligned, no such BAR */
+	window_set(d, 0x4000, 4);
+	drv_region_set(d, CONFIG, data, 4, 1);
+	window_set(d, UINT32_MAX, 1);
+	drv_region_set(d, CONFIG, data, 4, 1);
+	window_set(d, 0, 8);
+	drv_region_set(d, CONFIG, data, 4, 1);
+	window_set(d, 2, 4);
+	drv_region_set(d, CONFIG, data, 4, 1);
+	window_set(d, d->common.off + VIRTIO_PCI_COMMON_STATUS, 1);
+	drv_region_set(d, CONFIG, d->window + VIRTIO_PCI_CAP_BAR, 1, 7);
+	drv_region_set(d, CONFIG, data, 4, 0);
+	assert_int_equal(status_get(d), VIRTIO_CONFIG_S_ACKNOWLEDGE);
+}
+
 static void requests_and_vectors(void **state)
 {
 	struct fix *x = *state;
@@ -722,6 +762,7 @@ int main(void)
 		T(enabled_queue_stays_put),
 		T(device_config),
 		T(rest_of_the_bar_is_empty),
+		T(window_into_the_bar),
 		T(requests_and_vectors),
 		T(filled_before_driver_ok),
 		T(no_dma_without_bus_mastering),
