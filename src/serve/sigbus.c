@@ -148,7 +148,25 @@ static void log_line(uintptr_t page, uint64_t count)
 		return;
 }
 
-/* Put an empty page there, as large as pages are there. */
+static bool range_replace(uintptr_t start, size_t len)
+{
+	return mmap((void *)start, len, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1,
+		    0) != MAP_FAILED;
+}
+
+static bool replaced(uintptr_t page)
+{
+	guard.recent[guard.next++ % RECENT] = page;
+	log_line(page, atomic_fetch_add(&guard.lost, 1) + 1);
+	return true;
+}
+
+/*
+ * Put an empty page there, as large as pages are there.  A page in the middle
+ * makes three areas of one, and the process may have as many as it can: then
+ * the whole area goes, which needs none.
+ */
 static bool page_replace(uintptr_t addr, const struct area *area)
 {
 	const size_t sizes[] = { guard.page, (size_t)2 << 20, (size_t)1 << 30 };
@@ -158,15 +176,11 @@ static bool page_replace(uintptr_t addr, const struct area *area)
 
 		if (page < area->start || page + (sizes[i] - 1) > area->last)
 			continue;
-		if (mmap((void *)page, sizes[i], PROT_READ | PROT_WRITE,
-			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
-			 0) == MAP_FAILED)
-			continue;
-		guard.recent[guard.next++ % RECENT] = page;
-		log_line(page, atomic_fetch_add(&guard.lost, 1) + 1);
-		return true;
+		if (range_replace(page, sizes[i]))
+			return replaced(page);
 	}
-	return false;
+	return range_replace(area->start, area->last - area->start + 1) &&
+	       replaced(area->start);
 }
 
 /* true: try the access again. */

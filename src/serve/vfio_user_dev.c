@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "serve/vfio_user_impl.h"
@@ -186,11 +187,12 @@ static void intx_fd_event(void *arg, uint32_t events)
 {
 	struct vs_intx_fd *x = arg;
 	uint64_t count;
+	struct iovec iov = { .iov_base = &count, .iov_len = sizeof(count) };
 	ssize_t n;
 
 	(void)events;
-	/* the peer shares it and may have made it blocking again */
-	n = vs_irq_usable(x->fd) ? read(x->fd, &count, sizeof(count)) : 0;
+	/* the peer shares it, and may make it blocking at any moment */
+	n = vs_irq_usable(x->fd) ? preadv2(x->fd, &iov, 1, -1, RWF_NOWAIT) : 0;
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n == (ssize_t)sizeof(count))

@@ -103,11 +103,22 @@ static bool map_same(const struct vs_map *a, const struct vs_map *b)
 	       a->hole == b->hole && a->dev == b->dev && a->ino == b->ino;
 }
 
+/* Which file it is, to know an identical map by. */
+static int file_look(int fd, struct vs_map *out)
+{
+	struct stat st;
+
+	if (fstat(fd, &st))
+		return -EBADF;
+	out->dev = st.st_dev;
+	out->ino = st.st_ino;
+	return 0;
+}
+
 /* Read the command into @out.  0 or -errno. */
 static int map_decode(const struct vs_msg *m, struct vs_map *out)
 {
 	struct vu_dma_map req;
-	struct stat st;
 
 	memcpy(&req, m->body, sizeof(req));
 	if (req.argsz < sizeof(req) || m->nfds > 1)
@@ -127,13 +138,7 @@ static int map_decode(const struct vs_msg *m, struct vs_map *out)
 		.flags = req.flags & (VU_DMA_F_READ | VU_DMA_F_WRITE),
 		.hole = !m->nfds,
 	};
-	if (out->hole)
-		return 0;
-	if (fstat(m->fds[0], &st))
-		return -EBADF;
-	out->dev = st.st_dev;
-	out->ino = st.st_ino;
-	return 0;
+	return out->hole ? 0 : file_look(m->fds[0], out);
 }
 
 static int memory_add(struct vs_dma *dma, const struct vs_map *map, int fd)
@@ -147,8 +152,14 @@ static int memory_add(struct vs_dma *dma, const struct vs_map *map, int fd)
 		.fd = fd,
 		.fd_offset = map->offset,
 	};
+	int rc = vs_files_add(&dma->files, fd);
 
-	return viommu_memory_add(dma->memory, &region);
+	if (rc)
+		return rc;
+	rc = viommu_memory_add(dma->memory, &region);
+	if (rc)
+		vs_files_remove(&dma->files, map->dev, map->ino);
+	return rc;
 }
 
 static int map_do(struct vs_dma *dma, const struct vs_msg *m)
@@ -298,6 +309,8 @@ static void map_remove(struct vs_dma *dma, const struct vs_map *map,
 {
 	uint64_t len = map->last - map->start + 1;
 
+	if (!map->hole)
+		vs_files_remove(&dma->files, map->dev, map->ino);
 	/* fails only if the embedder took it from under us */
 	if (!map->hole && viommu_memory_remove(dma->memory, map->start, len, f))
 		return;

@@ -16,6 +16,7 @@
 #include "serve/pci.h"
 #include "serve/pci_irq.h"
 #include "serve/unix.h"
+#include "serve/vfio_user_file.h"
 
 /* One command that came in.  A handler takes fds by setting them to -1. */
 struct vs_msg {
@@ -84,6 +85,7 @@ struct vs_dma {
 	struct viommu_task *progress; /* posted when an operation is done */
 	struct vs_map *maps;	      /* sorted, disjoint */
 	unsigned nmaps, room;
+	struct vs_files files; /* that the maps show */
 	/* nmaps, and what was done so far, for others to read */
 	_Atomic uint64_t mapped, maps_done, unmaps_done, holes;
 

@@ -9,9 +9,11 @@
 #include "served.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
+#include <sys/vfs.h>
 #include <viommu/serve/sigbus.h>
 
 #define RAM	(1u << 20)
@@ -410,9 +412,8 @@ static void files_that_lie(void **state)
 	assert_int_equal(client_map(c, 0, 4096, fd, 0, BOTH), -EBADF);
 	close(fd);
 	/* may be read only; write only; shorter than it says; sealed */
-	snprintf(path, sizeof(path), "%s/file", s->dir);
-	fd = open(path, O_CREAT | O_RDWR, 0600);
-	assert_int_equal(ftruncate(fd, 4096), 0);
+	fd = memfd_make(4096);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	ro = open(path, O_RDONLY);
 	assert_int_equal(client_map(c, 0, 4096, ro, 0, BOTH), -EACCES);
 	assert_int_equal(client_map(c, 0, 4096, ro, 0, VU_DMA_F_READ), 0);
@@ -423,13 +424,90 @@ static void files_that_lie(void **state)
 	assert_int_equal(client_map(c, 0x10000, 4097, fd, 0, BOTH), -ERANGE);
 	assert_int_equal(client_map(c, 0x10000, 4096, fd, 1, BOTH), -ERANGE);
 	close(fd);
-	unlink(path);
 	fd = memfd_make(4096);
 	assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE), 0);
 	assert_int_equal(client_map(c, 0x20000, 4096, fd, 0, BOTH), -EACCES);
 	assert_int_equal(client_map(c, 0x20000, 4096, fd, 0, 1), 0);
 	close(fd);
 	still_serves(c);
+	client_close(c);
+}
+
+/* A page of it may come from a disk, a network, or the client: an access, and
+ * with it every fence, would wait for that. */
+static void file_that_is_not_memory(void **state)
+{
+	struct served *s = *state;
+	struct client *c = served_client(s);
+	int fd = open("/proc/self/exe", O_RDONLY);
+	struct statfs fs;
+
+	assert_int_equal(fstatfs(fd, &fs), 0);
+	if (fs.f_type != TMPFS_MAGIC)
+		assert_int_equal(client_map(c, 0, 4096, fd, 0, VU_DMA_F_READ),
+				 -EBADF);
+	close(fd);
+	/* "/sys" is a file system of the kernel's on every machine */
+	fd = open("/sys/kernel/mm/transparent_hugepage/enabled", O_RDONLY);
+	if (fd >= 0)
+		assert_int_equal(client_map(c, 0, 1, fd, 0, VU_DMA_F_READ),
+				 -EBADF);
+	close(fd);
+	still_serves(c);
+	client_close(c);
+}
+
+static void too_many_files(void **state)
+{
+	struct served *s = *state;
+	struct client *c = served_client(s);
+	uint64_t at = 0;
+	int fd, rc = 0;
+
+	for (unsigned n = 0; n < 300 && !rc; n++, at += 4096) {
+		fd = memfd_make(4096);
+		rc = client_map(c, at, 4096, fd, 0, BOTH);
+		close(fd);
+	}
+	assert_int_equal(rc, -ENOSPC);
+	assert_true(at > 200 * 4096);
+	/* one goes, one may come; of a file that is there already, any number
+	 */
+	assert_int_equal(client_unmap(c, 0, 4096, 0), 0);
+	fd = memfd_make(8192);
+	assert_int_equal(client_map(c, 0, 4096, fd, 0, BOTH), 0);
+	assert_int_equal(client_map(c, at, 4096, fd, 4096, BOTH), 0);
+	close(fd);
+	client_close(c);
+}
+
+static void files_too_long(void **state)
+{
+	struct served *s = *state;
+	struct client *c = served_client(s);
+	int fd, rc = 0;
+	unsigned n;
+
+	/* sparse: only addresses are taken */
+	for (n = 0; n < 20 && !rc; n++) {
+		fd = memfd_make(1);
+		assert_int_equal(ftruncate(fd, (off_t)1 << 41), 0);
+		rc = client_map(c, n * 4096ull, 4096, fd, 0, BOTH);
+		close(fd);
+	}
+	assert_int_equal(rc, -ENOSPC);
+	assert_int_equal(n, 9);
+	/* one that grows is mapped anew, and counts again */
+	assert_int_equal(client_unmap(c, 0, 0, 2), 0);
+	fd = memfd_make(4096);
+	rc = 0;
+	for (n = 0; n < 20 && !rc; n++) {
+		assert_int_equal(ftruncate(fd, ((off_t)1 << 41) + n * 4096), 0);
+		rc = client_map(c, n * 4096ull, 4096, fd, 0, BOTH);
+	}
+	close(fd);
+	assert_int_equal(rc, -ENOSPC);
+	assert_int_equal(n, 8); /* what it has grown by does not fit */
 	client_close(c);
 }
 
@@ -687,6 +765,9 @@ int main(void)
 		TEST(no_room_for_fds),
 		TEST(no_room_for_a_client),
 		TEST(files_that_lie),
+		TEST(file_that_is_not_memory),
+		TEST(too_many_files),
+		TEST(files_too_long),
 		TEST(interrupts_that_lie),
 		TEST(truncated_file),
 		cmocka_unit_test(other_bus_errors),
