@@ -61,7 +61,7 @@ viommu_endpoint_create(struct viommu *vi,
 
 /**
  * Unmake it.  The handle is dead on return, but for viommu_dma_unmap() of
- * maps that are still held.
+ * maps that are still held: no other call that names it may be under way.
  *
  * @param ep endpoint
  * @param f  fence: once done its DMA maps are gone, and no fault callback of

@@ -34,7 +34,7 @@ struct viommu_fault {
 };
 
 /** Told of one refused access.  Runs on the faulting thread, which holds no
- * pin and no library lock; must not block. */
+ * pin but one for the endpoint, and no library lock; must not block. */
 typedef void viommu_fault_fn(void *arg, const struct viommu_fault *fault);
 
 /**

@@ -28,8 +28,10 @@ struct viommu_fence {
 	uint64_t opaque[48];
 };
 
-/** Called once, by whichever thread lets the last user go; may be from within
- * viommu_fence_commit().  No library lock is held; may free @p f. */
+/** Called once, by whichever thread lets the last user go: from within
+ * viommu_fence_commit(), or from any call of its that ends an access or a map.
+ * No library lock is held; may free @p f, may use the library, must not wait
+ * for another fence. */
 typedef void viommu_fence_fn(struct viommu_fence *f, void *arg);
 
 /**

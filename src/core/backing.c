@@ -51,6 +51,14 @@ static int backing_map(struct vi_backing *b, int fd)
 	return 0;
 }
 
+/* Not a file with seals: not sealed. */
+static bool write_sealed(int fd)
+{
+	int seals = fcntl(fd, F_GET_SEALS);
+
+	return seals > 0 && (seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE));
+}
+
 /* The file as it is now: how long, and may it be written. */
 static int file_look(int fd, uint64_t reach, bool write, struct stat *st,
 		     bool *writable)
@@ -60,7 +68,7 @@ static int file_look(int fd, uint64_t reach, bool write, struct stat *st,
 	if (flags < 0 || (flags & O_PATH) || fstat(fd, st) ||
 	    !S_ISREG(st->st_mode))
 		return -EBADF;
-	*writable = (flags & O_ACCMODE) == O_RDWR;
+	*writable = (flags & O_ACCMODE) == O_RDWR && !write_sealed(fd);
 	if ((flags & O_ACCMODE) == O_WRONLY || (write && !*writable))
 		return -EACCES;
 	if (st->st_size < 0 || (uint64_t)st->st_size < reach ||

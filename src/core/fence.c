@@ -228,7 +228,9 @@ void vi_fence_settle(struct viommu *vi)
 		if (fence_blocked(f))
 			continue;
 		vi_list_remove(l);
-		vi_list_add_tail(&ready, l);
+		/* those without a callback first: callbacks may take long, and
+		 * may wait for one of them */
+		vi_list_add_tail(f->done ? &ready : ready.next, l);
 		atomic_fetch_sub(&vi->npending, 1);
 	}
 	vi_unlock(&vi->pending_lock);

@@ -220,6 +220,13 @@ void vi_pin_publish(struct viommu *vi, struct vi_pin *pin,
 	VI_WINDOW();
 }
 
+void vi_pin_unpublish(struct vi_pin *pin)
+{
+	atomic_store_explicit(&pin->word,
+			      pin_word(pin) & ~(uint64_t)VI_PIN_STATE,
+			      memory_order_release);
+}
+
 /* A step after which fewer fences have to wait for @pin. */
 static void pin_step(struct viommu *vi, struct vi_pin *pin, uint64_t word)
 {

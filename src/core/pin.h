@@ -96,6 +96,10 @@ struct vi_pin *vi_pin_claim(struct viommu *vi);
 void vi_pin_publish(struct viommu *vi, struct vi_pin *pin,
 		    const struct vi_extent *what);
 
+/* BUSY to IDLE, to be published again at once: nobody is told, so that no
+ * callback runs here and claims it.  The drop or keep that follows tells. */
+void vi_pin_unpublish(struct vi_pin *pin);
+
 /* BUSY to HELD: it will touch [gpa, gpa_last] only. */
 void vi_pin_keep(struct viommu *vi, struct vi_pin *pin, uint64_t gpa,
 		 uint64_t gpa_last);

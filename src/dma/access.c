@@ -33,7 +33,7 @@ int vi_access_begin(struct vi_access *a, struct viommu_endpoint *ep,
 		now = atomic_load(&ep->space);
 		if (VI_LIKELY(now == a->space))
 			return 0;
-		vi_pin_drop(ep->vi, pin);
+		vi_pin_unpublish(pin);
 		a->space = now;
 	}
 }

@@ -92,9 +92,12 @@ static inline int vi_access_look(struct vi_access *a, uint64_t iova,
 		out->gpa = vi_leaf_target(&s->table, e, iova);
 		if (rest < len - 1)
 			len = rest + 1;
-	} else if (VI_UNLIKELY(iova < s->start || iova + (len - 1) > s->last)) {
-		a->fault_last = iova + (len - 1);
-		return -EFAULT;
+	} else {
+		a->fault_last = iova < s->start ? s->start - 1 : UINT64_MAX;
+		if (VI_UNLIKELY(iova < s->start || iova > s->last))
+			return -EFAULT;
+		if (s->last - iova < len - 1)
+			len = s->last - iova + 1;
 	}
 	out->len = vi_memory_host(a->ep->memory, out->gpa, len, a->prot,
 				  &out->host);

@@ -372,6 +372,7 @@ static void identity_is_memory_itself(void **state)
 	assert_int_equal(viommu_dma_write(w.ep, 0x7fff, &c, 1), 0);
 	assert_int_equal(w.ram[0x7fff], 3);
 	assert_int_equal(viommu_dma_write(w.ep, 0x7fff, &w, 2), -EFAULT);
+	assert_int_equal(w.fault.start, 0x8000);
 	assert_int_equal(viommu_dma_translate(w.ep, 5, VIOMMU_WRITE, &m), 0);
 	assert_int_equal(m.last, 0x7fff);
 	assert_int_equal(viommu_dma_translate(w.ep, 0x8000, 0, &m), -EFAULT);

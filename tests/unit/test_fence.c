@@ -275,6 +275,33 @@ static void endpoints_of_one_space_stay_in_it(void **state) /* L6 */
 	world_free(&w);
 }
 
+static void check_done(struct viommu_fence *f, void *arg)
+{
+	(void)f;
+	assert_true(viommu_fence_done(arg));
+}
+
+static void callbacks_come_last(void **state)
+{
+	struct viommu_fence f, g;
+	struct viommu_dma d;
+	struct world w;
+
+	(void)state;
+	world_make(&w, NULL, 4096);
+	assert_int_equal(map_rw(&w, 0, 0xfff, 0), 0);
+	d = hold(&w, 0, 1);
+	viommu_fence_init(&f);
+	viommu_fence_init(&g);
+	assert_int_equal(viommu_space_unmap(w.space, 0, 0xfff, &f), 0x1000);
+	assert_int_equal(viommu_space_unmap(w.space, 0, 0xfff, &g), 0);
+	viommu_fence_commit(&f, check_done, &g);
+	viommu_fence_commit(&g, NULL, NULL);
+	viommu_dma_unmap(&d, 0);
+	assert_true(viommu_fence_done(&f));
+	world_free(&w);
+}
+
 static void hold_and_release(void **state)
 {
 	struct viommu_fence f;
@@ -436,6 +463,7 @@ int main(void)
 		cmocka_unit_test(gathers_more_than_it_has_room_for),
 		cmocka_unit_test(several_spaces_overflow_to_everything),
 		cmocka_unit_test(endpoints_of_one_space_stay_in_it),
+		cmocka_unit_test(callbacks_come_last),
 		cmocka_unit_test(hold_and_release),
 		cmocka_unit_test(detach_waits_for_that_endpoint_only),
 		cmocka_unit_test(moving_waits_for_the_old_space_only),

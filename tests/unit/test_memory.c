@@ -149,6 +149,25 @@ static void sealed_file_can_be_read(void **state)
 	world_free(&w);
 }
 
+/* That somebody else may write the file lets nobody else write it. */
+static void seal_holds_beside_a_writer(void **state)
+{
+	int fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	struct viommu_region r = region(0x100000, 4096, fd, 0);
+	struct world w;
+
+	(void)state;
+	world_make(&w, NULL, 4096);
+	assert_int_equal(ftruncate(fd, 4096), 0);
+	assert_int_equal(viommu_memory_add(viommu_memory_of(w.vi), &r), 0);
+	assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE), 0);
+	r.gpa = 0x200000;
+	assert_int_equal(viommu_memory_add(viommu_memory_of(w.vi), &r),
+			 -EACCES);
+	close(fd);
+	world_free(&w);
+}
+
 static void bad_regions_are_refused(void **state)
 {
 	struct viommu_memory *mem;
@@ -303,6 +322,7 @@ int main(void)
 		cmocka_unit_test(file_is_mapped_once),
 		cmocka_unit_test(descriptors_that_lie_are_refused),
 		cmocka_unit_test(sealed_file_can_be_read),
+		cmocka_unit_test(seal_holds_beside_a_writer),
 		cmocka_unit_test(bad_regions_are_refused),
 		cmocka_unit_test(remove_takes_whole_regions),
 		cmocka_unit_test(remove_waits_for_maps_of_it_only),
