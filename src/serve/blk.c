@@ -67,8 +67,15 @@ void vs_blk_stall(struct vs_blk_req *req, enum vs_blk_stage stage)
 	else
 		blk->stalled = req;
 	blk->stalled_last = req;
-	/* others' maps may be what we wait for, and nobody tells of those */
-	viommu_timer_start(blk->cfg.loop, &blk->retry, RETRY_NS);
+	/* others' maps may be what we wait for, and nobody tells of those; of
+	 * bus mastering we are told */
+	if (vs_blk_may_dma(blk))
+		viommu_timer_start(blk->cfg.loop, &blk->retry, RETRY_NS);
+}
+
+bool vs_blk_may_dma(const struct viommu_blk *blk)
+{
+	return viommu_virtio_pci_may_dma(blk->vp);
 }
 
 static void resume(struct vs_blk_req *req)
@@ -123,7 +130,8 @@ static bool req_answer(struct vs_blk_req *req, uint8_t status, uint64_t len)
 
 void vs_blk_finish(struct vs_blk_req *req, uint8_t status, uint64_t written)
 {
-	if (req->blk->resetting || req_answer(req, status, written)) {
+	if (req->blk->resetting ||
+	    (vs_blk_may_dma(req->blk) && req_answer(req, status, written))) {
 		req_put(req);
 		return;
 	}
@@ -201,12 +209,6 @@ static void serve(struct viommu_blk *blk)
 	viommu_virtio_pci_publish(blk->vp, 0);
 }
 
-static void notify(void *arg, unsigned queue)
-{
-	(void)queue;
-	serve(arg);
-}
-
 static void reset_check(struct viommu_blk *blk)
 {
 	if (!blk->resetting || blk->inflight)
@@ -216,16 +218,39 @@ static void reset_check(struct viommu_blk *blk)
 	viommu_virtio_pci_reset_done(blk->vp);
 }
 
+/* Only the kernel's part is not ours to stop: its pointers are live maps.  A
+ * FLUSH or DISCARD touches no guest memory until its status is written. */
+static void quiet_check(struct viommu_blk *blk)
+{
+	if (!blk->maps)
+		viommu_virtio_pci_quiet(blk->vp);
+}
+
 /* Whatever was going on: go on with it. */
 static void advance(struct viommu_blk *blk)
 {
-	if (!blk->resetting) {
-		stalled_resume(blk);
-		serve(blk);
-	} else {
+	if (blk->resetting) {
 		submit(blk); /* what was left in the ring */
 		reset_check(blk);
+	} else if (!vs_blk_may_dma(blk)) {
+		submit(blk);
+		quiet_check(blk);
+	} else {
+		stalled_resume(blk);
+		serve(blk);
 	}
+}
+
+/* A kick, or bus mastering is on again. */
+static void notify(void *arg, unsigned queue)
+{
+	(void)queue;
+	advance(arg);
+}
+
+static void quiesce(void *arg)
+{
+	quiet_check(arg);
 }
 
 static void completed(void *arg, uint32_t events)
@@ -313,6 +338,7 @@ static const struct viommu_virtio_pci_ops ops = {
 	.config_read = config_read,
 	.notify = notify,
 	.reset = reset,
+	.quiesce = quiesce,
 };
 
 /* ----------------------------------------------------------------- image */

@@ -137,6 +137,17 @@ void vs_blk_data_unmap(struct vs_blk_req *req)
 	req->nmaps = 0;
 }
 
+void vs_blk_data_rewind(struct vs_blk_req *req)
+{
+	uint64_t off = req->done;
+	uint32_t at = 0;
+
+	while (at < req->ndata && off >= req->data[at].len)
+		off -= req->data[at++].len;
+	req->at = at;
+	req->at_off = off;
+}
+
 void vs_blk_io_advance(struct vs_blk_req *req, uint64_t n)
 {
 	uint32_t gone = 0;

@@ -120,7 +120,11 @@ struct io_uring_sqe *vs_blk_sqe(struct vs_blk_req *req);
 void vs_blk_submitted(struct vs_blk_req *req, struct io_uring_sqe *sqe,
 		      void (*step)(struct vs_blk_req *req, int res));
 
-/* Pins are short: @req goes on from @stage when there are some. */
+/* Whether the device may touch guest memory now; if not, stall. */
+bool vs_blk_may_dma(const struct viommu_blk *blk);
+
+/* Pins are short, or bus mastering is off: @req goes on from @stage when there
+ * are some. */
 void vs_blk_stall(struct vs_blk_req *req, enum vs_blk_stage stage);
 
 /* Give @req back to the driver, or drop it if the device is being reset.
@@ -148,6 +152,10 @@ int vs_blk_data_map(struct vs_blk_req *req);
 
 /* Let go of the round.  round_done bytes of it were transferred. */
 void vs_blk_data_unmap(struct vs_blk_req *req);
+
+/* Have what was not done yet mapped again from where it stands; nothing is
+ * mapped now. */
+void vs_blk_data_rewind(struct vs_blk_req *req);
 
 /* Take @n bytes off the front of req->io. */
 void vs_blk_io_advance(struct vs_blk_req *req, uint64_t n);

@@ -113,11 +113,29 @@ static void data_finish(struct vs_blk_req *req)
 	}
 }
 
+/* Bus mastering was turned off within a round: what is left of it is done when
+ * it is on again. */
+static void data_pause(struct vs_blk_req *req)
+{
+	req->done += req->round_done;
+	vs_blk_data_unmap(req);
+	vs_blk_data_rewind(req);
+	vs_blk_stall(req, VS_BLK_ROUND);
+}
+
+static void data_go_on(struct vs_blk_req *req)
+{
+	if (vs_blk_may_dma(req->blk))
+		data_submit(req);
+	else
+		data_pause(req);
+}
+
 /* Nothing at the file's end: the image is shorter than it was. */
 static void data_step(struct vs_blk_req *req, int res)
 {
 	if (again(req, res)) {
-		data_submit(req);
+		data_go_on(req);
 		return;
 	}
 	if (res > 0) {
@@ -125,7 +143,7 @@ static void data_step(struct vs_blk_req *req, int res)
 		req->round_done += (uint64_t)res;
 		if (req->round_done < req->round_len && !req->blk->resetting) {
 			vs_blk_io_advance(req, (uint64_t)res);
-			data_submit(req);
+			data_go_on(req);
 			return;
 		}
 	}
@@ -153,7 +171,7 @@ static void data_submit(struct vs_blk_req *req)
 
 void vs_blk_round(struct vs_blk_req *req)
 {
-	int rc = vs_blk_data_map(req);
+	int rc = vs_blk_may_dma(req->blk) ? vs_blk_data_map(req) : -EAGAIN;
 
 	if (rc == -EAGAIN)
 		vs_blk_stall(req, VS_BLK_ROUND);
@@ -406,6 +424,10 @@ void vs_blk_start(struct vs_blk_req *req)
 	req->at_off = 0;
 	req->nmaps = 0;
 	req->nranges = req->range = 0;
+	if (!vs_blk_may_dma(req->blk)) {
+		vs_blk_stall(req, VS_BLK_START);
+		return;
+	}
 	/* no room for a status: it comes back as it went */
 	if (!req->elem.in_len) {
 		fail(req);

@@ -50,7 +50,10 @@ struct viommu_pci {
 	uint8_t writable[CONFIG_LEN]; /* bits that a guest may change */
 	uint8_t initial[CONFIG_LEN];  /* config as it is after a reset */
 	_Atomic uint16_t command;
-	unsigned cap_link;	/* offset of the last "next" byte */
+	bool busy;		       /* a reset or an end of DMA goes on */
+	uint64_t asked;		       /* see vs_pci_asked() */
+	struct viommu_task *idle_task; /* the transport's */
+	unsigned cap_link;	       /* offset of the last "next" byte */
 	unsigned cap_free;	/* first byte behind the last capability */
 	unsigned af, msi, msix; /* capabilities; 0: none */
 	unsigned window;	/* another */
@@ -352,6 +355,21 @@ void viommu_pci_deassert(struct viommu_pci *pci)
 	vs_irqs_lower(&pci->irqs);
 }
 
+void viommu_pci_busy(struct viommu_pci *pci)
+{
+	pci->busy = true;
+	pci->asked++;
+}
+
+void viommu_pci_idle(struct viommu_pci *pci)
+{
+	if (!pci->busy)
+		return;
+	pci->busy = false;
+	if (pci->idle_task)
+		viommu_loop_post(pci->cfg.loop, pci->idle_task);
+}
+
 bool viommu_pci_bus_master(const struct viommu_pci *pci)
 {
 	return atomic_load(&pci->command) & PCI_COMMAND_MASTER;
@@ -370,6 +388,21 @@ bool vs_pci_claim(struct viommu_pci *pci)
 void vs_pci_unclaim(struct viommu_pci *pci)
 {
 	pci->claimed = false;
+}
+
+bool vs_pci_is_busy(const struct viommu_pci *pci)
+{
+	return pci->busy;
+}
+
+uint64_t vs_pci_asked(const struct viommu_pci *pci)
+{
+	return pci->asked;
+}
+
+void vs_pci_on_idle(struct viommu_pci *pci, struct viommu_task *task)
+{
+	pci->idle_task = task;
 }
 
 struct viommu_loop *vs_pci_loop(const struct viommu_pci *pci)
@@ -473,17 +506,33 @@ static void window_write(struct viommu_pci *pci, uint64_t off, size_t len)
 static void config_read(struct viommu_pci *pci, uint64_t off, uint8_t *buf,
 			size_t len)
 {
+	uint64_t tp = pci->af + PCI_AF_STATUS;
+
 	window_read(pci, off, len);
 	memcpy(buf, &pci->config[off], len);
+	if (pci->busy && off <= tp && tp - off < len)
+		buf[tp - off] |= PCI_AF_STATUS_TP;
 	if (off <= PCI_STATUS && PCI_STATUS - off < len &&
 	    vs_irqs_asserted(&pci->irqs))
 		buf[PCI_STATUS - off] |= PCI_STATUS_INTERRUPT;
+}
+
+/* Whoever clears it once more waits for the end of the same DMA. */
+static void bus_master_apply(struct viommu_pci *pci, bool was, bool written)
+{
+	bool on = viommu_pci_bus_master(pci);
+
+	if (on != was && pci->cfg.bus_master)
+		pci->cfg.bus_master(pci->cfg.arg, on);
+	else if (written && !on && pci->busy)
+		pci->asked++;
 }
 
 static void config_write(struct viommu_pci *pci, uint64_t off,
 			 const uint8_t *buf, size_t len)
 {
 	uint64_t flr = pci->af + PCI_AF_CTRL;
+	bool was = viommu_pci_bus_master(pci);
 
 	for (size_t i = 0; i < len; i++) {
 		uint8_t writable = pci->writable[off + i];
@@ -492,9 +541,11 @@ static void config_write(struct viommu_pci *pci, uint64_t off,
 		*at = (uint8_t)((*at & ~writable) | (buf[i] & writable));
 	}
 	config_apply(pci);
+	bus_master_apply(pci, was,
+			 off <= PCI_COMMAND && PCI_COMMAND - off < len);
 	window_write(pci, off, len);
 	if (off <= flr && flr - off < len && (buf[flr - off] & PCI_AF_CTRL_FLR))
-		vs_pci_reset(pci);
+		vs_pci_reset(pci, false);
 }
 
 /* The longest aligned piece of @len bytes at @off. */
@@ -549,12 +600,17 @@ void vs_pci_write(struct viommu_pci *pci, unsigned index, uint64_t off,
 	}
 }
 
-void vs_pci_reset(struct viommu_pci *pci)
+void vs_pci_reset(struct viommu_pci *pci, bool system)
 {
 	memcpy(pci->config, pci->initial, CONFIG_LEN);
 	msix_table_reset(pci);
 	vs_irqs_reset(&pci->irqs);
 	config_apply(pci);
+	if (system && pci->cfg.system_reset)
+		pci->cfg.system_reset(pci->cfg.arg);
 	if (pci->cfg.reset)
 		pci->cfg.reset(pci->cfg.arg);
+	/* also if it was under way already */
+	if (pci->busy)
+		pci->asked++;
 }

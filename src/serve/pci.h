@@ -39,7 +39,19 @@ void vs_pci_write(struct viommu_pci *pci, unsigned index, uint64_t off,
  * data is accessed there. */
 void vs_pci_add_window(struct viommu_pci *pci, unsigned cap);
 
-/* The function as after power-on, but for the client's eventfds. */
-void vs_pci_reset(struct viommu_pci *pci);
+/* The function as after power-on, but for the client's eventfds.  @system:
+ * the machine is reset, not the function alone. */
+void vs_pci_reset(struct viommu_pci *pci, bool system);
+
+/*
+ * Whether the function still needs time for a reset or to end its DMA.  What
+ * asked for it is answered later: vs_pci_asked() counts the accesses and resets
+ * that left the function busy.
+ */
+bool vs_pci_is_busy(const struct viommu_pci *pci);
+uint64_t vs_pci_asked(const struct viommu_pci *pci);
+
+/* Have @task posted whenever the function is not busy any more; NULL: none. */
+void vs_pci_on_idle(struct viommu_pci *pci, struct viommu_task *task);
 
 #endif

@@ -6,7 +6,15 @@
  *	LISTEN -> NEGOTIATE -> SERVE -> DRAIN -> LISTEN
  *
  * A connection ends from any state in between.  DRAIN lasts until the fence of
- * its memory is done; the next client is not accepted before.
+ * its memory is done and the function, which is reset, has let go of all that
+ * it was asked for; the next client is not accepted before.
+ *
+ * What leaves the function busy (a reset, the end of bus mastering) is answered
+ * when it is idle.  Until then nothing else is read: a driver's next steps, be
+ * they posted writes, are not lost on a function that is not ready for them.
+ * A reset of virtio-iommu may take as long as others hold their maps, and VMMs
+ * do not wait for ever: so after PATIENCE_NS reading goes on, and registers say
+ * what is going on (status, AF's TP).  The answer still waits.
  *
  * Everything runs on the loop's thread and nothing blocks it: a client that
  * does not read is not read from, either; an unmap that waits is parked in
@@ -24,7 +32,8 @@
 
 #define NEGOTIATE_NS  UINT64_C(5000000000)
 #define ACCEPT_NS     UINT64_C(100000000) /* out of descriptors: try again */
-#define BURST	      32		  /* messages, then others' turn */
+#define PATIENCE_NS   UINT64_C(2000000000)
+#define BURST	      32 /* messages, then others' turn */
 #define DMA_WRITE_MAX 65536
 
 void vs_count(struct viommu_vfio_user *s, enum vs_stat stat)
@@ -45,6 +54,15 @@ static void listen_watch(struct viommu_vfio_user *s)
 		viommu_timer_start(s->loop, &s->timer, ACCEPT_NS);
 }
 
+/* Nothing that this client asked for may go on when the next one comes. */
+static void conn_reset(struct viommu_vfio_user *s)
+{
+	/* not under a device's feet */
+	s->reset_due = s->busy;
+	if (!s->busy)
+		vs_pci_reset(s->pci, true);
+}
+
 /* @broke: the client's fault. */
 static void conn_drop(struct viommu_vfio_user *s, const char *why, bool broke)
 {
@@ -54,9 +72,14 @@ static void conn_drop(struct viommu_vfio_user *s, const char *why, bool broke)
 		vs_count(s, VS_STAT_PROTOCOL_ERRORS);
 	viommu_timer_stop(s->loop, &s->timer);
 	viommu_loop_remove(s->loop, s->chan.fd);
+	viommu_timer_stop(s->loop, &s->patience);
 	vs_chan_close(&s->chan);
 	vs_irqs_drop(s);
+	s->nheld = 0;
+	s->stopped = s->part = false;
+	s->part_at = 0;
 	s->state = VS_DRAIN;
+	conn_reset(s);
 	vs_dma_drain(&s->dma);
 	viommu_loop_post(s->loop, &s->progress);
 	if (s->cfg.state)
@@ -67,7 +90,7 @@ static void conn_drop(struct viommu_vfio_user *s, const char *why, bool broke)
 static bool conn_ready(const struct viommu_vfio_user *s)
 {
 	return s->chan.fd >= 0 && vs_chan_roomy(&s->chan) &&
-	       vs_dma_ready(&s->dma);
+	       vs_dma_ready(&s->dma) && !s->stopped && s->nheld < VS_HELD;
 }
 
 /* Watch for what we can go on with. */
@@ -151,8 +174,69 @@ static int cmd_reset(struct viommu_vfio_user *s, const struct vs_msg *m,
 {
 	(void)m;
 	(void)r;
-	vs_pci_reset(s->pci);
+	vs_pci_reset(s->pci, true);
 	return 0;
+}
+
+/* Write @i of several, as a message of its own. */
+static int multi_one(struct viommu_vfio_user *s, const struct vs_msg *m,
+		     uint64_t i)
+{
+	struct vu_write_multi multi = { .count = 1 };
+	uint8_t body[sizeof(multi) + sizeof(struct vu_write_one)];
+	uint8_t reply[sizeof(multi)];
+	const struct vs_msg one = { .hdr = m->hdr,
+				    .body = body,
+				    .len = sizeof(body) };
+	struct vs_reply r = { .body = reply };
+
+	memcpy(body, &multi, sizeof(multi));
+	memcpy(body + sizeof(multi),
+	       m->body + sizeof(multi) + i * sizeof(struct vu_write_one),
+	       sizeof(struct vu_write_one));
+	return vs_region_write_multi(s, &one, &r);
+}
+
+static int multi_check(struct viommu_vfio_user *s, const struct vs_msg *m,
+		       uint64_t count)
+{
+	struct vu_write_one one;
+
+	if (count > VU_MAX_MULTI ||
+	    count * sizeof(one) > m->len - sizeof(struct vu_write_multi))
+		return -EINVAL;
+	for (uint64_t i = 0; i < count; i++) {
+		memcpy(&one,
+		       m->body + sizeof(struct vu_write_multi) +
+			       i * sizeof(one),
+		       sizeof(one));
+		if (one.count > sizeof(one.data) ||
+		    !vs_pci_inside(s->pci, one.region, one.offset, one.count))
+			return -EINVAL;
+	}
+	return 0;
+}
+
+/* A write that leaves the function busy is the last one for now. */
+static int cmd_write_multi(struct viommu_vfio_user *s, const struct vs_msg *m,
+			   struct vs_reply *r)
+{
+	uint64_t asked = vs_pci_asked(s->pci);
+	struct vu_write_multi multi;
+	int rc;
+
+	memcpy(&multi, m->body, sizeof(multi));
+	rc = multi_check(s, m, multi.count);
+	while (!rc && s->part_at < multi.count) {
+		rc = multi_one(s, m, s->part_at++);
+		if (!rc && s->part_at < multi.count && vs_pci_is_busy(s->pci) &&
+		    vs_pci_asked(s->pci) != asked)
+			return VS_PART;
+	}
+	s->part_at = 0;
+	memcpy(r->body, &multi, sizeof(multi));
+	r->len = sizeof(multi);
+	return rc;
 }
 
 /* VFIO's own answer where a device lacks a feature: migration, dirty log. */
@@ -189,7 +273,7 @@ static const struct command commands[] = {
 	[VU_REGION_WRITE] = { vs_region_write, sizeof(struct vu_region_access),
 			      false },
 	[VU_RESET] = { cmd_reset, 0, false },
-	[VU_REGION_WRITE_MULTI] = { vs_region_write_multi,
+	[VU_REGION_WRITE_MULTI] = { cmd_write_multi,
 				    sizeof(struct vu_write_multi), false },
 	[VU_FEATURE] = { cmd_feature, 2 * sizeof(uint32_t), false },
 };
@@ -245,8 +329,60 @@ static void reply_send(struct viommu_vfio_user *s, const struct vu_header *to,
 	conn_flush(s);
 }
 
+/* Read nothing for the time being. */
+static void conn_stop(struct viommu_vfio_user *s)
+{
+	s->stopped = true;
+	viommu_timer_start(s->loop, &s->patience, PATIENCE_NS);
+}
+
+static void patience_over(void *arg)
+{
+	struct viommu_vfio_user *s = arg;
+
+	s->stopped = false;
+	viommu_loop_post(s->loop, &s->progress);
+}
+
+/* Answer when the function is idle.  There is room: conn_ready(). */
+static void reply_hold(struct viommu_vfio_user *s, const struct vu_header *to,
+		       const struct vs_reply *r)
+{
+	struct vs_held *h = &s->held[s->nheld];
+
+	conn_stop(s);
+	if (to->flags & VU_F_NO_REPLY)
+		return;
+	h->hdr = *to;
+	h->len = r->len < sizeof(h->body) ? r->len : sizeof(h->body);
+	memcpy(h->body, r->body, h->len);
+	s->nheld++;
+}
+
+static void held_send(struct viommu_vfio_user *s)
+{
+	unsigned n = s->nheld;
+
+	viommu_timer_stop(s->loop, &s->patience);
+	s->stopped = false;
+	s->nheld = 0;
+	/* one that finds the client gone is no reply any more */
+	for (unsigned i = 0; i < n; i++)
+		reply_send(s, &s->held[i].hdr, 0, s->held[i].body,
+			   s->held[i].len);
+}
+
+/* The command has left the function busy: its answer has to wait. */
+static bool command_waits(const struct viommu_vfio_user *s, int rc,
+			  uint64_t asked)
+{
+	return !rc && s->chan.fd >= 0 && vs_pci_is_busy(s->pci) &&
+	       vs_pci_asked(s->pci) != asked;
+}
+
 static void command_do(struct viommu_vfio_user *s)
 {
+	uint64_t asked = vs_pci_asked(s->pci);
 	struct vs_msg m = {
 		.hdr = &s->chan.hdr,
 		.body = s->chan.body,
@@ -260,7 +396,14 @@ static void command_do(struct viommu_vfio_user *s)
 	s->busy = true;
 	rc = command_run(s, &m, &r);
 	s->busy = false;
-	if (rc != VS_LATER)
+	if (s->reset_due)
+		conn_reset(s);
+	s->part = rc == VS_PART && s->chan.fd >= 0;
+	if (s->part)
+		conn_stop(s);
+	else if (command_waits(s, rc, asked))
+		reply_hold(s, m.hdr, &r);
+	else if (rc != VS_LATER && rc != VS_PART)
 		reply_send(s, m.hdr, rc, r.body, r.len);
 	if (s->state != VS_NEGOTIATE)
 		return;
@@ -277,7 +420,8 @@ static void message_do(struct viommu_vfio_user *s)
 {
 	const struct vu_header *hdr = &s->chan.hdr;
 
-	vs_count(s, VS_STAT_MESSAGES);
+	if (!s->part)
+		vs_count(s, VS_STAT_MESSAGES);
 	if ((hdr->flags & VU_F_TYPE) == VU_F_REPLY) {
 		/* DMA_WRITE asks for none; a client may complain all the same
 		 */
@@ -288,7 +432,7 @@ static void message_do(struct viommu_vfio_user *s)
 	} else {
 		command_do(s);
 	}
-	if (s->chan.fd >= 0)
+	if (s->chan.fd >= 0 && !s->part)
 		vs_chan_next(&s->chan);
 }
 
@@ -306,7 +450,7 @@ static void conn_lost(struct viommu_vfio_user *s, int rc)
 static void conn_pump(struct viommu_vfio_user *s)
 {
 	for (int i = 0; i < BURST && conn_ready(s); i++) {
-		int rc = vs_chan_recv(&s->chan);
+		int rc = s->part ? 1 : vs_chan_recv(&s->chan);
 
 		if (!rc)
 			break;
@@ -332,7 +476,8 @@ static void conn_event(void *arg, uint32_t events)
 	conn_pump(s);
 }
 
-/* Some DMA command is done, or a connection has just ended. */
+/* Some DMA command is done, the function is idle, or a connection has just
+ * ended. */
 static void progress(void *arg)
 {
 	struct viommu_vfio_user *s = arg;
@@ -342,7 +487,12 @@ static void progress(void *arg)
 		reply_send(s, &op->hdr, op->error, &op->reply, op->reply_len);
 		vs_dma_put(&s->dma, op);
 	}
-	if (s->state == VS_DRAIN && vs_dma_drained(&s->dma)) {
+	if (!vs_pci_is_busy(s->pci))
+		held_send(s);
+	if (s->reset_due)
+		conn_reset(s);
+	if (s->state == VS_DRAIN && !s->reset_due && !vs_pci_is_busy(s->pci) &&
+	    vs_dma_drained(&s->dma)) {
 		s->state = VS_LISTEN;
 		listen_watch(s);
 	} else if (!s->busy) {
@@ -370,6 +520,7 @@ static int server_init(struct viommu_vfio_user *s)
 	s->loop = vs_pci_loop(s->pci);
 	s->intx[0].fd = s->intx[1].fd = -1;
 	viommu_timer_init(&s->timer, timer_expired, s);
+	viommu_timer_init(&s->patience, patience_over, s);
 	viommu_task_init(&s->progress, progress, s);
 	s->reply = malloc(sizeof(struct vu_region_access) + VU_MAX_XFER);
 	if (!s->reply)
@@ -411,8 +562,15 @@ int viommu_vfio_user_create(const struct viommu_vfio_user_config *cfg,
 		server_free(s);
 		return rc;
 	}
+	vs_pci_on_idle(s->pci, &s->progress);
 	*out = s;
 	return 0;
+}
+
+/* The client's memory, or a user of it, is still there. */
+static bool lingers(const struct viommu_vfio_user *s)
+{
+	return s->state == VS_DRAIN || vs_pci_is_busy(s->pci);
 }
 
 void viommu_vfio_user_destroy(struct viommu_vfio_user *server)
@@ -422,12 +580,14 @@ void viommu_vfio_user_destroy(struct viommu_vfio_user *server)
 	server->closing = true;
 	viommu_loop_remove(server->loop, server->listen.fd);
 	conn_drop(server, "the server is shut down", false);
-	vs_pci_reset(server->pci);
-	while (server->state == VS_DRAIN) {
+	vs_pci_reset(server->pci, true);
+	server->reset_due = false;
+	while (lingers(server)) {
 		progress(server);
-		if (server->state == VS_DRAIN)
+		if (lingers(server))
 			(void)vs_loop_once(server->loop);
 	}
+	vs_pci_on_idle(server->pci, NULL);
 	viommu_timer_stop(server->loop, &server->timer);
 	viommu_loop_cancel(server->loop, &server->progress);
 	vs_pci_unclaim(server->pci);
@@ -489,7 +649,8 @@ int viommu_vfio_user_dma_write(struct viommu_vfio_user *server,
 	}
 	/* that the client is gone will be seen by whoever reads */
 	(void)vs_chan_flush(&server->chan);
-	conn_watch(server);
+	/* what could end the connection must not do so under a device's feet */
+	viommu_loop_post(server->loop, &server->progress);
 	return 0;
 }
 

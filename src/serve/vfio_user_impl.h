@@ -33,9 +33,11 @@ struct vs_reply {
 	size_t len; /* 0 until the handler says */
 };
 
-/* What handlers return besides 0 and -errno: the answer comes later. */
+/* What handlers return besides 0 and -errno: the answer comes later; only a
+ * part is carried out, run it again. */
 enum {
-	VS_LATER = 1
+	VS_LATER = 1,
+	VS_PART = 2,
 };
 
 /* ------------------------------------------------- vfio_user_version.c */
@@ -151,6 +153,18 @@ void vs_irqs_drop(struct viommu_vfio_user *s);
 
 /* --------------------------------------------------------- vfio_user.c */
 
+/* Answers that wait for the function to be idle; when all are taken, nothing
+ * is read. */
+enum {
+	VS_HELD = 4
+};
+
+struct vs_held {
+	struct vu_header hdr;
+	uint8_t body[sizeof(struct vu_region_access)];
+	size_t len;
+};
+
 enum vs_stat {
 	VS_STAT_MESSAGES,
 	VS_STAT_READS,
@@ -164,7 +178,7 @@ enum vs_state {
 	VS_LISTEN,    /* for a client */
 	VS_NEGOTIATE, /* there is one, it has to start with VERSION */
 	VS_SERVE,
-	VS_DRAIN, /* it is gone, its memory is not yet */
+	VS_DRAIN, /* it is gone; its memory, or a user of that, not yet */
 };
 
 struct viommu_vfio_user {
@@ -175,7 +189,14 @@ struct viommu_vfio_user {
 	enum vs_state state;
 	bool closing;	  /* being destroyed: nobody else may come */
 	bool busy;	  /* a message is being handled */
-	uint32_t watched; /* epoll events of the connection */
+	bool reset_due;	  /* once it has been */
+	bool stopped;	  /* nothing is read until the function is idle */
+	bool part;	  /* the message in chan is to be run again */
+	uint64_t part_at; /* from there on */
+	struct vs_held held[VS_HELD];
+	unsigned nheld;
+	struct viommu_timer patience; /* while stopped */
+	uint32_t watched;	      /* epoll events of the connection */
 	struct vs_peer peer;
 	struct vs_chan chan;
 	uint8_t *reply; /* being made: a device may send meanwhile */

@@ -12,6 +12,8 @@
  * Taking the bypass away is a register write, which cannot be held back.  It
  * has a fence as well: until that is done, the guest reads the old value.
  *
+ * While the guest has bus mastering off, answers and faults wait in our hands.
+ *
  * A reset is over when its own fence is done, that of the bypass too, and no
  * request is waiting: then the driver reads status 0, and nobody can still
  * touch what its domains mapped.
@@ -102,6 +104,8 @@ struct viommu_virtio_iommu {
 	uint8_t bypass_shown; /* while bypass.pending */
 	bool bypass_again;    /* and then another value is to be written */
 	uint8_t bypass_next;
+	uint8_t bypass_initial;
+	bool bypass_restore; /* by the reset that is about to begin */
 };
 
 /* ---------------------------------------------------------------- fences */
@@ -244,6 +248,8 @@ static void answer(struct viommu_virtio_iommu *vio)
 	while (vio->unanswered) {
 		struct request *r = vio->unanswered, *next = r->next;
 
+		if (!vio->resetting && !viommu_virtio_pci_may_dma(vio->vp))
+			break;
 		if (!request_return(r)) {
 			retry_later(vio);
 			break;
@@ -315,6 +321,10 @@ static bool request_take(struct viommu_virtio_iommu *vio)
 
 	if (!r)
 		return false;
+	if (!viommu_virtio_pci_may_dma(vio->vp)) {
+		vio->unfilled = r; /* until we are notified that it may */
+		return false;
+	}
 	rc = request_fill(r);
 	if (rc == -EAGAIN) {
 		vio->unfilled = r; /* they take effect in the order given */
@@ -360,13 +370,14 @@ static bool event_buffer_get(struct viommu_virtio_iommu *vio)
 	return true;
 }
 
-/* One buffer, one fault; false: one of them is missing. */
+/* One buffer, one fault; false: one of them is missing, or not to be touched
+ * now. */
 static bool event_serve(struct viommu_virtio_iommu *vio)
 {
 	struct viommu_virtqueue *vq = viommu_virtio_pci_queue(vio->vp, EVENTQ);
 	int rc;
 
-	if (!event_buffer_get(vio))
+	if (!viommu_virtio_pci_may_dma(vio->vp) || !event_buffer_get(vio))
 		return false;
 	if (!vio->event_buffer)
 		return true;
@@ -422,6 +433,8 @@ static void event_waits(void *arg)
 
 /* ----------------------------------------------------------------- reset */
 
+static void bypass_write(struct viommu_virtio_iommu *vio, uint8_t val);
+
 static void reset_fence_done(void *arg)
 {
 	reset_check(waiter_done(arg));
@@ -438,6 +451,10 @@ static void reset(void *arg)
 	vio->unfilled = NULL;
 	viommu_virtio_reset(vio->virtio, waiter_begin(&vio->reset));
 	waiter_commit(&vio->reset);
+	/* now that no driver's features are in the way */
+	if (vio->bypass_restore)
+		bypass_write(vio, vio->bypass_initial);
+	vio->bypass_restore = false;
 	answer(vio); /* drops those that wait for a pin */
 }
 
@@ -487,7 +504,7 @@ static void bypass_fence_done(void *arg)
 {
 	struct viommu_virtio_iommu *vio = waiter_done(arg);
 
-	/* also during a reset, which does not change it (5.13.4.2) */
+	/* also during a reset: a device's does not change it (5.13.4.2) */
 	if (vio->bypass_again && vio->vp) {
 		vio->bypass_again = false;
 		bypass_set(vio, vio->bypass_next);
@@ -495,15 +512,8 @@ static void bypass_fence_done(void *arg)
 	reset_check(vio);
 }
 
-static void config_write(void *arg, size_t off, const void *buf, size_t len)
+static void bypass_write(struct viommu_virtio_iommu *vio, uint8_t val)
 {
-	struct viommu_virtio_iommu *vio = arg;
-	uint8_t val;
-
-	/* the only field that can be written */
-	if (off > BYPASS_AT || BYPASS_AT - off >= len)
-		return;
-	val = ((const uint8_t *)buf)[BYPASS_AT - off];
 	if (!vio->bypass.pending) {
 		bypass_set(vio, val);
 		return;
@@ -512,12 +522,31 @@ static void config_write(void *arg, size_t off, const void *buf, size_t len)
 	vio->bypass_next = val;
 }
 
+static void config_write(void *arg, size_t off, const void *buf, size_t len)
+{
+	/* the only field that can be written */
+	if (off <= BYPASS_AT && BYPASS_AT - off < len)
+		bypass_write(arg, ((const uint8_t *)buf)[BYPASS_AT - off]);
+}
+
+/* The machine starts over: firmware finds what it was configured to find. */
+static void system_reset(void *arg)
+{
+	struct viommu_virtio_iommu *vio = arg;
+
+	if (vio->resetting)
+		bypass_write(vio, vio->bypass_initial);
+	else
+		vio->bypass_restore = true;
+}
+
 static const struct viommu_virtio_pci_ops ops = {
 	.features = features,
 	.config_read = config_read,
 	.config_write = config_write,
 	.notify = notify,
 	.reset = reset,
+	.system_reset = system_reset,
 };
 
 /* ---------------------------------------------------------------- public */
@@ -571,6 +600,7 @@ static int virtio_make(struct viommu_virtio_iommu *vio)
 		vio->virtio, offsetof(struct virtio_iommu_config, probe_size),
 		&probe_size, sizeof(probe_size));
 	vio->probe_size = le32toh(probe_size);
+	vio->bypass_initial = bypass_get(vio);
 	return 0;
 }
 

@@ -94,13 +94,9 @@ void vs_virtio_queue_notify(struct vs_virtio_queue *q)
 		vp->cfg.ops->notify(vp->cfg.arg, q->index);
 }
 
+/* Also what is pushed may not be published yet: pins were short, or bus
+ * mastering was off. */
 static void queue_again(void *arg)
-{
-	vs_virtio_queue_notify(arg);
-}
-
-/* Pins were short. */
-static void queue_retry(void *arg)
 {
 	struct vs_virtio_queue *q = arg;
 
@@ -175,7 +171,7 @@ int viommu_virtio_pci_pop(struct viommu_virtio_pci *vp, unsigned queue,
 	struct vs_virtio_queue *q = &vp->queues[queue];
 	int rc;
 
-	if (!running(vp) || !q->started)
+	if (!running(vp) || !q->started || !viommu_virtio_pci_may_dma(vp))
 		return -ENOENT;
 	rc = viommu_virtqueue_pop(q->vq, elem);
 	queue_trouble(q, rc);
@@ -187,7 +183,7 @@ void viommu_virtio_pci_publish(struct viommu_virtio_pci *vp, unsigned queue)
 	struct vs_virtio_queue *q = &vp->queues[queue];
 	int rc;
 
-	if (!driver_ready(vp) || !q->started)
+	if (!driver_ready(vp) || !q->started || !viommu_virtio_pci_may_dma(vp))
 		return;
 	rc = viommu_virtqueue_publish(q->vq);
 	queue_trouble(q, rc);
@@ -199,6 +195,42 @@ void viommu_virtio_pci_again(struct viommu_virtio_pci *vp, unsigned queue)
 {
 	if (!vp->resetting)
 		viommu_loop_post(vp->cfg.loop, &vp->queues[queue].again);
+}
+
+/* ------------------------------------------------------------ bus master */
+
+bool viommu_virtio_pci_may_dma(const struct viommu_virtio_pci *vp)
+{
+	return viommu_pci_bus_master(vp->pci);
+}
+
+static void bus_master(void *arg, bool on)
+{
+	struct viommu_virtio_pci *vp = arg;
+
+	/* a reset stopped all of it */
+	if (vp->resetting)
+		return;
+	if (on) {
+		viommu_virtio_pci_quiet(vp);
+		/* kicks that came meanwhile were not heard */
+		for (unsigned i = 0; i < vp->cfg.queues; i++)
+			if (vp->queues[i].started)
+				viommu_virtio_pci_again(vp, i);
+	} else if (vp->cfg.ops->quiesce) {
+		vp->quiescing = true;
+		vp->cfg.ops->quiesce(vp->cfg.arg);
+		if (vp->quiescing)
+			viommu_pci_busy(vp->pci);
+	}
+}
+
+void viommu_virtio_pci_quiet(struct viommu_virtio_pci *vp)
+{
+	if (!vp->quiescing)
+		return;
+	vp->quiescing = false;
+	viommu_pci_idle(vp->pci);
 }
 
 /* ---------------------------------------------------------------- status */
@@ -226,7 +258,10 @@ static void reset_start(struct viommu_virtio_pci *vp)
 	vp->isr = 0;
 	viommu_pci_deassert(vp->pci);
 	vp->resetting = true;
+	vp->quiescing = false; /* the reset waits for no less */
 	vp->cfg.ops->reset(vp->cfg.arg);
+	if (vp->resetting)
+		viommu_pci_busy(vp->pci);
 }
 
 void viommu_virtio_pci_reset_done(struct viommu_virtio_pci *vp)
@@ -235,12 +270,21 @@ void viommu_virtio_pci_reset_done(struct viommu_virtio_pci *vp)
 		return;
 	registers_reset(vp);
 	vp->resetting = false;
+	viommu_pci_idle(vp->pci);
 }
 
 /* The VMM or the guest reset the function. */
 static void pci_reset(void *arg)
 {
 	reset_start(arg);
+}
+
+static void pci_system_reset(void *arg)
+{
+	struct viommu_virtio_pci *vp = arg;
+
+	if (vp->cfg.ops->system_reset)
+		vp->cfg.ops->system_reset(vp->cfg.arg);
 }
 
 static bool features_fit(const struct viommu_virtio_pci *vp)
@@ -296,6 +340,8 @@ static int pci_make(struct viommu_virtio_pci *vp)
 		.revision = REVISION,
 		.reset = pci_reset,
 		.arg = vp,
+		.system_reset = pci_system_reset,
+		.bus_master = bus_master,
 	};
 	int rc = viommu_pci_create(&cfg, &vp->pci);
 
@@ -318,7 +364,7 @@ static int queues_make(struct viommu_virtio_pci *vp)
 		q->vp = vp;
 		q->index = i;
 		viommu_task_init(&q->again, queue_again, q);
-		viommu_timer_init(&q->retry, queue_retry, q);
+		viommu_timer_init(&q->retry, queue_again, q);
 		rc = viommu_virtqueue_create(&cfg, &q->vq);
 	}
 	return rc;

@@ -33,6 +33,7 @@ struct viommu_virtio_pci {
 	uint64_t offered;
 
 	bool resetting;
+	bool quiescing; /* bus mastering is off, DMA is not over yet */
 	uint8_t status, generation, isr;
 	uint32_t offered_select, accepted_select;
 	uint64_t accepted;

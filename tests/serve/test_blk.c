@@ -896,6 +896,79 @@ static void reset_waits_for_io(void **state)
 	data_is_image(x, parts, 1, 8 * SECTOR);
 }
 
+/* What the kernel has may end, what the driver sees must not change. */
+static void bus_mastering_off_within_io(void **state)
+{
+	struct fix *x = *state;
+	const struct part parts[] = { { 0, 64 * GUEST_PAGE } };
+	uint32_t id, len;
+
+	for (unsigned i = 0; i < 20; i++)
+		offer(x, i, i % 2 ? VIRTIO_BLK_T_IN : VIRTIO_BLK_T_FLUSH, 8,
+		      parts, i % 2);
+	drv_kick(&x->d, 0);
+	drv_bus_master(&x->d, false);
+	assert_true(vs_pci_is_busy(x->d.pci));
+	LOOP_UNTIL(&x->d, !vs_pci_is_busy(x->d.pci));
+	/* from here on nothing is written, by requests from before either */
+	memset(data_at(x, 0), 0xaa, GUEST_PAGE);
+	offer(x, 20, VIRTIO_BLK_T_IN, 8, parts, 1);
+	drv_kick(&x->d, 0);
+	loop_for_ms(&x->d, 50);
+	assert_false(ring_take(&x->d.rings[0], &id, &len));
+	for (unsigned i = 0; i < 21; i++)
+		assert_int_equal(*status_of(x, i), PENDING);
+	assert_int_equal(data_at(x, 0)[0], 0xaa);
+	assert_int_equal(drv_irqs(&x->d, 1), 0);
+	/* no map is left */
+	for (uint64_t i = 0; i < 64; i++)
+		guest_unmap(x->g, DATA + i * GUEST_PAGE, GUEST_PAGE);
+	for (uint64_t i = 0; i < 64; i++)
+		data_map(x, i, ALL);
+	/* and all of it goes on, without a kick */
+	drv_bus_master(&x->d, true);
+	for (unsigned i = 0; i < 21; i++)
+		drv_wait(&x->d, 0, &id);
+	for (unsigned i = 0; i < 21; i++)
+		assert_int_equal(*status_of(x, i), 0);
+	data_is_image(x, parts, 1, 8 * SECTOR);
+	/* off and on at once */
+	offer(x, 0, VIRTIO_BLK_T_IN, 8, parts, 1);
+	drv_kick(&x->d, 0);
+	drv_bus_master(&x->d, false);
+	drv_bus_master(&x->d, true);
+	assert_false(vs_pci_is_busy(x->d.pci));
+	drv_wait(&x->d, 0, &id);
+	assert_int_equal(*status_of(x, 0), 0);
+}
+
+/* The memory is another client's by the time that it ends. */
+static void reset_of_the_function_waits_for_io(void **state)
+{
+	struct fix *x = *state;
+	uint32_t id, len;
+
+	offer(x, 0, VIRTIO_BLK_T_FLUSH, 0, NULL, 0);
+	drv_kick(&x->d, 0);
+	vs_pci_reset(x->d.pci, true);
+	assert_true(vs_pci_is_busy(x->d.pci));
+	LOOP_UNTIL(&x->d, !vs_pci_is_busy(x->d.pci));
+	drv_bus_master(&x->d, true);
+	loop_for_ms(&x->d, 20);
+	assert_int_equal(*status_of(x, 0), PENDING);
+	assert_false(ring_take(&x->d.rings[0], &id, &len));
+	/* off, then reset, while it goes on */
+	start(x, FEATURES);
+	offer(x, 0, VIRTIO_BLK_T_IN, 8, (struct part[]){ { 0, 512 } }, 1);
+	drv_kick(&x->d, 0);
+	drv_bus_master(&x->d, false);
+	vs_pci_reset(x->d.pci, false);
+	assert_true(vs_pci_is_busy(x->d.pci));
+	LOOP_UNTIL(&x->d, !vs_pci_is_busy(x->d.pci));
+	assert_int_equal(status_get(&x->d), 0);
+	assert_int_equal(*status_of(x, 0), PENDING);
+}
+
 static void idle_reset_is_immediate(void **state)
 {
 	struct fix *x = *state;
@@ -1158,6 +1231,8 @@ int main(void)
 		T(bad_ranges),
 		T(unmap_waits_for_io),
 		T(reset_waits_for_io),
+		T(bus_mastering_off_within_io),
+		T(reset_of_the_function_waits_for_io),
 		T(idle_reset_is_immediate),
 		T(destroy_waits_for_io),
 		T(batches),

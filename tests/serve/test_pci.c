@@ -233,7 +233,7 @@ static void bus_master(void **state)
 	assert_true(viommu_pci_bus_master(x->pci));
 	set(x, CONFIG, PCI_COMMAND + 1, 1, 0xff);
 	assert_true(viommu_pci_bus_master(x->pci));
-	vs_pci_reset(x->pci);
+	vs_pci_reset(x->pci, true);
 	assert_false(viommu_pci_bus_master(x->pci));
 }
 
@@ -398,7 +398,7 @@ static void msix(void **state)
 	assert_int_equal(get(x, 1, 64 * 16, 8), 0);
 	set(x, 1, 0x800, 8, UINT64_MAX);
 	assert_int_equal(get(x, 1, 0x800, 8), 0);
-	vs_pci_reset(x->pci);
+	vs_pci_reset(x->pci, true);
 	assert_int_equal(get(x, 1, 63 * 16, 8), 0);
 	assert_int_equal(get(x, 1, 63 * 16 + 12, 4), 1);
 }
@@ -445,7 +445,7 @@ static void modes(void **state)
 	assert_int_equal(eventfd_take(fd[2], 0), 1);
 	/* a reset forgets what is pending, not the client's eventfds */
 	viommu_pci_interrupt(x->pci, 0);
-	vs_pci_reset(x->pci);
+	vs_pci_reset(x->pci, true);
 	assert_int_equal(get(x, 1, 0x800, 8), 0);
 	viommu_pci_interrupt(x->pci, 1);
 	assert_int_equal(eventfd_take(fd[2], 0), 1);

@@ -734,6 +734,71 @@ static void bypass_is_written(void **state)
 	bypass_set(x, 1);
 	drv_reset(&x->d);
 	assert_int_equal(bypass_get(x), 1);
+	/* the function's as well */
+	vs_pci_reset(x->d.pci, false);
+	LOOP_UNTIL(&x->d, !vs_pci_is_busy(x->d.pci));
+	assert_int_equal(bypass_get(x), 1);
+}
+
+static void bypass_is_restored_by_the_system(void **state)
+{
+	struct fix *x = *state;
+	uint32_t val;
+	pthread_t thread;
+
+	bypass_set(x, 1);
+	vs_pci_reset(x->d.pci, true);
+	LOOP_UNTIL(&x->d, !vs_pci_is_busy(x->d.pci));
+	assert_int_equal(bypass_get(x), 0);
+	assert_int_equal(reach(x, TARGET, &val), -EFAULT);
+	/* whatever the driver of the moment accepts */
+	start(x);
+	bypass_set(x, 1);
+	drv_reset(&x->d);
+	drv_start(&x->d, DRV_FEATURES | 1u << VIRTIO_IOMMU_F_MAP_UNMAP, 2,
+		  x->g->ram, 0, QUEUE);
+	vs_pci_reset(x->d.pci, true);
+	assert_int_equal(bypass_get(x), 0);
+	/* the reset lasts as long as that does; also one that was under way */
+	start(x);
+	bypass_set(x, 1);
+	hold(x, TARGET);
+	vs_pci_reset(x->d.pci, false);
+	vs_pci_reset(x->d.pci, true);
+	loop_for_ms(&x->d, 5);
+	assert_true(vs_pci_is_busy(x->d.pci));
+	assert_int_equal(reach(x, TARGET, &val), -EFAULT);
+	thread = let_go_elsewhere(x);
+	LOOP_UNTIL(&x->d, !vs_pci_is_busy(x->d.pci));
+	pthread_join(thread, NULL);
+	assert_int_equal(bypass_get(x), 0);
+}
+
+static void nothing_is_written_without_bus_mastering(void **state)
+{
+	struct fix *x = *state;
+	pthread_t thread;
+	uint32_t id;
+
+	domain_make(x);
+	hold(x, 0x10000);
+	offer_unmap(x, 3, 1, 0x10000, GUEST_PAGE);
+	drv_kick(&x->d, 0);
+	loop_for_ms(&x->d, 5);
+	drv_bus_master(&x->d, false);
+	thread = let_go_elsewhere(x);
+	pthread_join(thread, NULL);
+	loop_for_ms(&x->d, 20);
+	assert_int_equal(status_of(x, 3), 0xee);
+	offer_attach(x, 4, 1);
+	drv_kick(&x->d, 0);
+	loop_for_ms(&x->d, 5);
+	assert_int_equal(status_of(x, 4), 0xee);
+	drv_bus_master(&x->d, true);
+	drv_wait(&x->d, 0, &id);
+	drv_wait(&x->d, 0, &id);
+	assert_int_equal(status_of(x, 3), 0);
+	assert_int_equal(status_of(x, 4), 0);
 }
 
 /* Nobody may read that it is gone as long as it is not. */
@@ -924,6 +989,8 @@ int main(void)
 		T(broken_ring_needs_a_reset),
 		T(bypass_is_written),
 		T(bypass_is_taken_away),
+		T(bypass_is_restored_by_the_system),
+		T(nothing_is_written_without_bus_mastering),
 		T(destroy_waits),
 		T(create_refuses),
 		T(answered_unmap_is_over),

@@ -581,6 +581,36 @@ static void misplaced_queue_needs_a_reset(void **state)
 	assert_int_equal(x->notified[0], 0);
 }
 
+static void bus_mastering_off_and_on(void **state)
+{
+	struct fix *x = *state;
+	struct driver *d = &x->d;
+
+	start(x);
+	loop_for_ms(d, 5);
+	/* pushed, not published; kicked, not heard; kicked on another one */
+	x->serve = false;
+	request(x, 0, 0);
+	assert_int_equal(viommu_virtio_pci_pop(x->vp, 0, &x->e), 0);
+	viommu_virtqueue_push(viommu_virtio_pci_queue(x->vp, 0), &x->e, 1);
+	drv_bus_master(d, false);
+	assert_false(vs_pci_is_busy(d->pci));
+	x->serve = true;
+	request(x, 0, 1);
+	request(x, 1, 0);
+	viommu_virtio_pci_publish(x->vp, 0);
+	assert_int_equal(viommu_virtio_pci_pop(x->vp, 0, &x->e), -ENOENT);
+	loop_for_ms(d, 5);
+	assert_int_equal(taken(x, 0), 0);
+	assert_int_equal(taken(x, 1), 0);
+	assert_int_equal(drv_irqs(d, 1), 0);
+	drv_bus_master(d, true);
+	loop_for_ms(d, 5);
+	assert_int_equal(taken(x, 0), 2);
+	assert_int_equal(taken(x, 1), 1);
+	assert_true(drv_irqs(d, 1) > 0);
+}
+
 static void reset_takes_its_time(void **state)
 {
 	struct fix *x = *state;
@@ -636,7 +666,7 @@ static void function_reset_is_one_too(void **state)
 	struct fix *x = *state;
 
 	start(x);
-	vs_pci_reset(x->d.pci);
+	vs_pci_reset(x->d.pci, true);
 	assert_int_equal(x->resets, 1);
 	assert_int_equal(status_get(&x->d), 0);
 	start(x);
@@ -766,6 +796,7 @@ int main(void)
 		T(requests_and_vectors),
 		T(filled_before_driver_ok),
 		T(no_dma_without_bus_mastering),
+		T(bus_mastering_off_and_on),
 		T(intx_and_isr),
 		T(config_changes_are_told),
 		T(broken_queue_needs_a_reset),

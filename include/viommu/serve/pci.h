@@ -29,9 +29,16 @@ struct viommu_pci_config {
 	uint16_t vendor, device, subsystem_vendor, subsystem;
 	uint32_t class_code; /* 24 bits: class, subclass, interface */
 	uint8_t revision;
-	/** the VMM or the guest resets the function; may be NULL */
+	/** the VMM or the guest resets the function; what takes longer than
+	 * the call is announced by viommu_pci_busy(); may be NULL */
 	void (*reset)(void *arg);
 	void *arg;
+	/** called before reset() if it is the machine that is reset, or the
+	 * client is gone, and not the function alone; may be NULL */
+	void (*system_reset)(void *arg);
+	/** the guest has changed Bus Master Enable, not by a reset; what
+	 * takes longer is announced likewise; may be NULL */
+	void (*bus_master)(void *arg, bool on);
 };
 
 enum {
@@ -39,6 +46,21 @@ enum {
 	VIOMMU_PCI_BAR_F_PREFETCH = 1u << 1,
 	VIOMMU_PCI_BAR_F_IO = 1u << 2,
 };
+
+/*
+ * When DMA is over.  A function starts no DMA while Bus Master Enable is off,
+ * and none for what was asked before a reset.  What the host's kernel has been
+ * given already (a disk's read into guest memory) cannot be called back: until
+ * it has ended the function is busy, shows so in AF_STATUS (Transactions
+ * Pending), and is not finished with what made it so:
+ *
+ *  - the reply to a config write that clears Bus Master Enable or initiates a
+ *    FLR, and the reply to DEVICE_RESET, are sent when it is not busy any more;
+ *  - a client that went is followed by the next one only then.
+ *
+ * So whoever waits for the reply knows that no DMA is left.  A config write
+ * that wants no reply tells nothing.
+ */
 
 /** An access to a BAR.  len is 1, 2, 4 or 8 and the access lies within the
  * BAR, but need not be aligned; words are little-endian. */
@@ -153,6 +175,25 @@ VIOMMU_API void viommu_pci_interrupt(struct viommu_pci *pci, unsigned vector);
  * Context: any thread.
  */
 VIOMMU_API void viommu_pci_deassert(struct viommu_pci *pci);
+
+/**
+ * The function needs more time: it may still touch guest memory, though it was
+ * reset or Bus Master Enable was cleared; or its reset goes on.
+ *
+ * @param pci function
+ *
+ * Context: the loop's thread, within an access or a reset.
+ */
+VIOMMU_API void viommu_pci_busy(struct viommu_pci *pci);
+
+/**
+ * It is done with that.
+ *
+ * @param pci function
+ *
+ * Context: the loop's thread.
+ */
+VIOMMU_API void viommu_pci_idle(struct viommu_pci *pci);
 
 /**
  * Look whether the guest lets the function do DMA.

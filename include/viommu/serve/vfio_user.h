@@ -10,12 +10,18 @@
  *
  * The reply to DMA_UNMAP is sent when the fence of the removal is done.  The
  * loop goes on meanwhile, and so does the client: register accesses and resets
- * that come later are carried out and answered at once; answers to DMA_MAP and
- * DMA_UNMAP keep their order among themselves, since clients wait for the last
- * one only.
+ * that come later are carried out at once; answers to DMA_MAP and DMA_UNMAP
+ * keep their order among themselves, since clients wait for the last one only.
  *
- * One client at a time.  A second one that connects waits, unanswered, until
- * the first is gone and nobody touches its memory any more.  A client that
+ * The reply to DEVICE_RESET, and to a write that resets the function or takes
+ * bus mastering away, is sent when the function does no more DMA
+ * (<viommu/serve/pci.h>).  What comes after it, posted writes too, waits unread
+ * for up to 2 seconds; after that it is carried out, and the registers say that
+ * the reset goes on.
+ *
+ * One client at a time.  When it is gone the function is reset.  A second one
+ * that connects waits, unanswered, until the first is gone, that reset is over
+ * and nobody touches the first one's memory any more.  A client that
  * does not start with VERSION within 5 seconds is sent away.
  *
  * Memory that comes without a file descriptor cannot be mapped.  The message

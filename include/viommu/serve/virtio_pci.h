@@ -9,7 +9,14 @@
  *
  * A reset takes as long as the model needs: the guest reads status 0, and the
  * queues may be set up anew, once viommu_virtio_pci_reset_done() was called.
- * Queues are stopped from the moment the reset begins.
+ * Queues are stopped from the moment the reset begins.  Meanwhile the function
+ * is busy (viommu_pci_busy()), so a transport does not go on with what the
+ * driver wrote after the status, for a while at least: a driver that does not
+ * wait for 0 loses nothing if the reset ends by then.
+ *
+ * While bus mastering is off, nothing is popped or published; what a model has
+ * in hand it must not touch either (viommu_virtio_pci_may_dma()).  When it is
+ * on again, the model is notified of every queue.
  *
  * Everything is the loop's thread's, unless said otherwise.
  */
@@ -39,6 +46,14 @@ struct viommu_virtio_pci_ops {
 	 * viommu_virtio_pci_reset_done(), here or later.  Not called again
 	 * before that */
 	void (*reset)(void *arg);
+	/** the machine is reset, or the client gone: registers that stay over
+	 * a device's reset go back to what they were.  Before reset(), or
+	 * while one goes on */
+	void (*system_reset)(void *arg);
+	/** bus mastering is off: end all DMA; finish by
+	 * viommu_virtio_pci_quiet(), here or later.  NULL: there never is any
+	 * outside of the calls */
+	void (*quiesce)(void *arg);
 };
 
 struct viommu_virtio_pci_config {
@@ -170,6 +185,23 @@ VIOMMU_API void viommu_virtio_pci_fail(struct viommu_virtio_pci *vp,
  */
 VIOMMU_API const char *
 viommu_virtio_pci_failure(const struct viommu_virtio_pci *vp);
+
+/**
+ * Look whether the guest lets the model do DMA.
+ *
+ * @param vp function
+ * @return whether bus mastering is on
+ *
+ * Context: any thread.
+ */
+VIOMMU_API bool viommu_virtio_pci_may_dma(const struct viommu_virtio_pci *vp);
+
+/**
+ * No DMA of the model is left, after quiesce().
+ *
+ * @param vp function; nothing happens if it was not asked to
+ */
+VIOMMU_API void viommu_virtio_pci_quiet(struct viommu_virtio_pci *vp);
 
 /**
  * The model has let go of everything.
