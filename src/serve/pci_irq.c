@@ -3,8 +3,8 @@
 /*
  * Interrupts of a PCI function, see pci_irq.h.
  *
- * An interrupt that finds its vector masked, or the client gone, is kept as
- * pending and fires later: none is lost while a client reconnects.
+ * An interrupt that finds its vector masked, or without an eventfd, is kept as
+ * pending and fires later.  A reset forgets it.
  *
  * INTx is a level shown through edges (VFIO's AUTOMASKED): once its eventfd
  * was written it counts as masked until the client unmasks it, and is written

@@ -942,6 +942,29 @@ static void bus_mastering_off_within_io(void **state)
 	assert_int_equal(*status_of(x, 0), 0);
 }
 
+/* A request of several rounds: none of them begins any more. */
+static void bus_mastering_off_between_rounds(void **state)
+{
+	struct fix *x = *state;
+	const struct part parts[] = { { 0, 1200 * GUEST_PAGE } };
+	uint64_t later = 1199 * (uint64_t)GUEST_PAGE;
+	uint32_t id;
+
+	memset(data_at(x, later), 0xaa, GUEST_PAGE);
+	offer(x, 0, VIRTIO_BLK_T_IN, 8, parts, 1);
+	drv_kick(&x->d, 0);
+	drv_bus_master(&x->d, false);
+	LOOP_UNTIL(&x->d, !vs_pci_is_busy(x->d.pci));
+	loop_for_ms(&x->d, 20);
+	for (unsigned i = 0; i < GUEST_PAGE; i++)
+		assert_int_equal(data_at(x, later)[i], 0xaa);
+	assert_int_equal(*status_of(x, 0), PENDING);
+	drv_bus_master(&x->d, true);
+	drv_wait(&x->d, 0, &id);
+	assert_int_equal(*status_of(x, 0), 0);
+	data_is_image(x, parts, 1, 8 * SECTOR);
+}
+
 /* The memory is another client's by the time that it ends. */
 static void reset_of_the_function_waits_for_io(void **state)
 {
@@ -1232,6 +1255,7 @@ int main(void)
 		T(unmap_waits_for_io),
 		T(reset_waits_for_io),
 		T(bus_mastering_off_within_io),
+		T(bus_mastering_off_between_rounds),
 		T(reset_of_the_function_waits_for_io),
 		T(idle_reset_is_immediate),
 		T(destroy_waits_for_io),
