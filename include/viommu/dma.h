@@ -13,6 +13,10 @@
  * Each access may cross any number of mappings: adjacent IOVA is not adjacent
  * memory.  -EFAULT and -EACCES have been reported to the endpoint's fault
  * handler, once per call, with the first part that failed.
+ *
+ * "Lock-free" below holds while no fence is pending.  While one is, the call
+ * that ends an access or a map looks whether it was waited for: it takes a
+ * lock, and may run done callbacks.  Not for signal handlers.
  */
 
 #include <sys/uio.h>
