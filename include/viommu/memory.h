@@ -9,7 +9,8 @@
  * An instance has a memory of its own; more can be made where several views
  * exist (a device server learns each function's from its own socket).  Regions
  * are RAM, given by pointer or by file descriptor.  However many regions show
- * parts of one file, the file is mapped into this process once.
+ * parts of one file, the file is mapped into this process once,
+ * and once more each time a region needs it longer, or writable.
  */
 
 #include <viommu/types.h>

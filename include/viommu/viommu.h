@@ -51,7 +51,9 @@ struct viommu_config {
 	const struct viommu_env *env; /* hooks; copied; NULL: libc's */
 	uint32_t barrier;	      /* enum viommu_barrier */
 	uint32_t max_endpoints;	      /* 0: 65,536 */
-	uint32_t max_pins;     /* DMA maps and accesses at once; 0: 3,840 */
+	/* DMA maps and accesses at once; 0: 3,840.  A thread that does DMA
+	 * keeps fifteen at least until it exits, and as many as it once had */
+	uint32_t max_pins;
 	uint32_t reserved;     /* 0 */
 	uint64_t max_mappings; /* in all spaces together; 0: 2^24 */
 };
@@ -105,7 +107,7 @@ VIOMMU_API void viommu_destroy(struct viommu *vi);
  * @param out each counter is exact, but for accesses under way; together they
  *            are not a snapshot
  *
- * Context: any thread; takes a lock that no DMA path takes.
+ * Context: any thread; takes the lock of pending fences.
  */
 VIOMMU_API void viommu_read_stats(struct viommu *vi, struct viommu_stats *out);
 
