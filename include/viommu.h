@@ -23,5 +23,6 @@
 #include <viommu/space.h>
 #include <viommu/types.h>
 #include <viommu/viommu.h>
+#include <viommu/window.h>
 
 #endif

@@ -27,6 +27,10 @@ struct world {
 	unsigned char *ram;
 	unsigned nfaults;
 	struct viommu_fault fault; /* the last one */
+	/* what the expire handler says, and was told last */
+	enum viommu_verdict verdict;
+	unsigned nexpired;
+	struct viommu_expiry expiry;
 };
 
 static inline void world_fault(void *arg, const struct viommu_fault *fault)
@@ -35,6 +39,16 @@ static inline void world_fault(void *arg, const struct viommu_fault *fault)
 
 	w->nfaults++;
 	w->fault = *fault;
+}
+
+static inline enum viommu_verdict world_expire(void *arg,
+					       const struct viommu_expiry *e)
+{
+	struct world *w = arg;
+
+	w->nexpired++;
+	w->expiry = *e;
+	return w->verdict;
 }
 
 static inline void fence_run(struct viommu_fence *f)
@@ -56,6 +70,7 @@ static inline void world_make(struct world *w, const struct viommu_config *cfg,
 					     .id = 1,
 					     .pasid = VIOMMU_NO_PASID,
 					     .fault = world_fault,
+					     .expire = world_expire,
 					     .arg = w };
 	struct viommu_fence f;
 

@@ -9,6 +9,9 @@
  *   - viommu_dma_read, write: copy; nothing to let go of
  *   - viommu_dma_load, store, cas: one aligned word, single-copy atomic
  *   - viommu_dma_map: pointers, until viommu_dma_unmap
+ *   - viommu_dma_enter, exit: a burst, in which the first two cost less
+ *
+ * Long-lived cached accesses (rings) are windows: window.h.
  *
  * Each access may cross any number of mappings: adjacent IOVA is not adjacent
  * memory.  -EFAULT and -EACCES have been reported to the endpoint's fault
@@ -24,10 +27,26 @@
 
 VIOMMU_BEGIN_DECLS
 
+struct viommu_dma;
+
+/**
+ * Please let go: a fence waits for this map, and its IOVAs lead elsewhere by
+ * now, or nowhere.  Called at most once a map, by whichever thread commits the
+ * fence or polls, with no library lock held.  The holder may call
+ * viommu_dma_unmap() from within, later, or on another thread, and may map
+ * again afterwards, also from within; that may fail, with the reason.
+ *
+ * viommu_dma_unmap() on another thread waits for this call to return, so it
+ * must not take a lock that is held around viommu_dma_unmap(), nor wait for
+ * the map's owner or for a fence.
+ */
+typedef void viommu_revoke_fn(struct viommu_dma *d);
+
 /**
  * A DMA map.  The caller's storage, not to be copied while mapped; one thread
- * at a time.  The caller sets the first group, viommu_dma_map() sets niov, the
- * rest is the library's.
+ * at a time.  The caller sets the first group and leaves it and what iov
+ * points to alone until the map is gone; viommu_dma_map() sets niov, the rest
+ * is the library's.
  */
 struct viommu_dma {
 	struct viommu_endpoint *ep;
@@ -36,11 +55,37 @@ struct viommu_dma {
 	uint32_t prot; /* READ, WRITE or both */
 	uint32_t max_iov;
 	struct iovec *iov;
+	viommu_revoke_fn *revoke; /* NULL: held for one request, not longer */
+	void *arg;		  /* the caller's, for revoke */
 
 	uint32_t niov;
 	uint32_t opaque32;
-	uint64_t opaque[4];
+	uint64_t opaque[28];
 };
+
+/**
+ * Begin a burst: a batch of accesses of @p ep by this thread under one
+ * barrier.  Short, since fences that take anything of what @p ep sees wait for
+ * its end: not longer than the handling of one queue notification.  Nests,
+ * also with bursts of other endpoints.
+ *
+ * @param ep endpoint
+ * @return 0, -EAGAIN (max_threads other threads do DMA, or this thread is in
+ *         bursts of three other endpoints)
+ *
+ * Context: any thread, which also ends it; lock-free; must not wait for a
+ * fence within, nor create or destroy @p ep.
+ */
+VIOMMU_API VIOMMU_MUST_CHECK int viommu_dma_enter(struct viommu_endpoint *ep);
+
+/**
+ * End a burst.
+ *
+ * @param ep as given to viommu_dma_enter()
+ *
+ * Context: the thread that began it; done callbacks of fences may run here.
+ */
+VIOMMU_API void viommu_dma_exit(struct viommu_endpoint *ep);
 
 /**
  * Copy from the device's view.
@@ -50,8 +95,11 @@ struct viommu_dma {
  * @param buf  to
  * @param len  bytes; 0 is fine
  * @return 0, -EFAULT (some byte unmapped or no memory, detached, or wraps),
- *         -EACCES (some byte not readable), -EAGAIN (max_pins accesses are
- *         under way); @p buf may be partly written on error
+ *         -EACCES (some byte not readable), -EIO (the endpoint was given up:
+ *         viommu_endpoint_recover()), -EINPROGRESS (a REMOTE space has asked:
+ *         space.h), -EAGAIN (max_threads other threads do DMA, or a REMOTE
+ *         space has no room for another question); @p buf may be
+ *         partly written on error
  *
  * Context: any thread; lock-free; not atomic.
  */
@@ -130,10 +178,13 @@ VIOMMU_API VIOMMU_MUST_CHECK int viommu_dma_cas(struct viommu_endpoint *ep,
  * @param d the caller's group is set
  * @return 0 with d->iov[0..niov-1] covering len bytes in order, -EFAULT and
  *         -EACCES as viommu_dma_read(), -E2BIG (more than max_iov pieces),
- *         -EINVAL (len 0 or prot), -EAGAIN (max_pins maps are held)
+ *         -EINVAL (len 0 or prot), -EIO, -EINPROGRESS and -EAGAIN as
+ *         viommu_dma_read()
  *
- * Context: any thread; lock-free; allocates nothing.  Until it is unmapped,
- * fences that take any of its range away wait for it (L3).
+ * Context: any thread; allocates nothing.  Lock-free for the first eleven maps
+ * that this thread holds; those beyond, maps with revoke, and maps for writing
+ * whose memory is not contiguous take a lock of the thread's own.  Until it is
+ * unmapped, fences that take any of its range away wait for it (L3).
  */
 VIOMMU_API VIOMMU_MUST_CHECK int viommu_dma_map(struct viommu_dma *d);
 
@@ -145,7 +196,7 @@ VIOMMU_API VIOMMU_MUST_CHECK int viommu_dma_map(struct viommu_dma *d);
  * @param written bytes written, from the first on, for the dirty log
  *
  * Context: any thread, also another than mapped it; done callbacks of fences
- * may run here.
+ * may run here; waits for a revoke callback of @p d that another thread runs.
  */
 VIOMMU_API void viommu_dma_unmap(struct viommu_dma *d, uint64_t written);
 

@@ -13,6 +13,29 @@
 
 VIOMMU_BEGIN_DECLS
 
+/** A fence's deadline passed and this endpoint holds what it waits for. */
+struct viommu_expiry {
+	uint32_t id;
+	uint32_t pasid;
+	viommu_iova_t start; /* of one access or map that is in the way */
+	viommu_iova_t last;
+	uint64_t waited_ns; /* since the fence's commit */
+};
+
+enum viommu_verdict {
+	/** stop the device: no new accesses until viommu_endpoint_recover();
+	 * fences that wait for it fail, and are done when it lets go */
+	VIOMMU_GIVE_UP,
+	/** wait on, for another timeout */
+	VIOMMU_WAIT_ON,
+};
+
+/** Decide what becomes of an endpoint that does not let go (L9).  Runs on the
+ * thread that polls or waits, which holds no library lock; must not wait for a
+ * fence. */
+typedef enum viommu_verdict viommu_expire_fn(void *arg,
+					     const struct viommu_expiry *e);
+
 struct viommu_endpoint_config {
 	size_t size;	/* sizeof(struct viommu_endpoint_config) */
 	uint32_t id;	/* as the guest names it: BDF, stream id ... */
@@ -20,12 +43,17 @@ struct viommu_endpoint_config {
 	/** what GPAs mean for it; NULL: viommu_memory_of() */
 	struct viommu_memory *memory;
 	viommu_fault_fn *fault; /* or NULL */
-	void *arg;		/* passed to @p fault */
+	void *arg;		/* passed to @p fault and @p expire */
+	/** NULL: it is given up at the first deadline */
+	viommu_expire_fn *expire;
 };
 
 struct viommu_endpoint_stats {
 	uint64_t faults;   /* accesses refused */
 	uint64_t attaches; /* times it came to see another space */
+	uint64_t revokes;  /* maps that were asked for */
+	uint64_t expired;  /* deadlines that passed while it held on */
+	uint64_t given_up; /* times that it was */
 };
 
 /** Why a range must not be mapped. */
@@ -65,7 +93,7 @@ viommu_endpoint_create(struct viommu *vi,
  *
  * @param ep endpoint
  * @param f  fence: once done its DMA maps are gone, and no fault callback of
- *           it is running or will
+ *           it is running or will, nor an expire callback
  *
  * Context: any thread; does not block; cannot fail.
  */
@@ -122,6 +150,18 @@ viommu_endpoint_attach(struct viommu_endpoint *ep, struct viommu_space *space,
  */
 VIOMMU_API void viommu_endpoint_detach(struct viommu_endpoint *ep,
 				       struct viommu_fence *f);
+
+/**
+ * Let an endpoint that was given up do DMA again, with what it is attached to.
+ * The device has been reset.
+ *
+ * @param ep endpoint, given up or not
+ * @return 0, -EBUSY (an access or map from before is still there)
+ *
+ * Context: any thread.
+ */
+VIOMMU_API VIOMMU_MUST_CHECK int
+viommu_endpoint_recover(struct viommu_endpoint *ep);
 
 /**
  * Keep mappings off a range that this endpoint cannot translate (an MSI

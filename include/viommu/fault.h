@@ -20,6 +20,8 @@ enum viommu_fault_reason {
 	VIOMMU_FAULT_PERMISSION,
 	/** the GPA is no memory, or memory that may not be written */
 	VIOMMU_FAULT_MEMORY,
+	/** the endpoint was given up (L9) */
+	VIOMMU_FAULT_GIVEN_UP,
 };
 
 /** One refused access: the first part of it that failed. */

@@ -25,7 +25,7 @@ VIOMMU_BEGIN_DECLS
 /** Caller's storage.  May be reused or freed once done, not before; not to be
  * copied. */
 struct viommu_fence {
-	uint64_t opaque[48];
+	uint64_t opaque[56];
 };
 
 /** Called once, by whichever thread lets the last user go: from within
@@ -44,6 +44,33 @@ typedef void viommu_fence_fn(struct viommu_fence *f, void *arg);
 VIOMMU_API void viommu_fence_init(struct viommu_fence *f);
 
 /**
+ * Set how long it may wait for holders of DMA before they are given up (L9).
+ *
+ * @param f          an open fence
+ * @param timeout_ns from its commit on; 0: the instance's fence_timeout_ns;
+ *                   UINT64_MAX: for ever
+ *
+ * Context: any thread.
+ */
+VIOMMU_API void viommu_fence_set_timeout(struct viommu_fence *f,
+					 uint64_t timeout_ns);
+
+/**
+ * Ask to be told, once, if the deadline passed and an endpoint that @p f waits
+ * for was given up: what the guest asked for has failed, and may be answered
+ * with its protocol's error.  It is not done: done comes later, or never, and
+ * until then nothing that was taken may be reused, nor @p f.
+ *
+ * @param f      an open fence that will be committed with a done callback
+ * @param failed called with the argument of the done callback, before it, by
+ *               the thread that polls; as viommu_fence_fn says
+ *
+ * Context: any thread.
+ */
+VIOMMU_API void viommu_fence_set_failed(struct viommu_fence *f,
+					viommu_fence_fn *failed);
+
+/**
  * Make what was gathered take effect: after it returns no new access sees
  * what was taken (L2).
  *
@@ -51,7 +78,8 @@ VIOMMU_API void viommu_fence_init(struct viommu_fence *f);
  * @param done called when done; NULL: poll or wait instead
  * @param arg  passed to @p done
  *
- * Context: any thread; may spin for some microseconds, does not sleep.
+ * Context: any thread; may spin for some microseconds, does not sleep; revoke
+ * callbacks of maps in the way run here.
  */
 VIOMMU_API void viommu_fence_commit(struct viommu_fence *f,
 				    viommu_fence_fn *done, void *arg);
@@ -71,9 +99,13 @@ VIOMMU_API bool viommu_fence_done(const struct viommu_fence *f);
  *
  * @param f          a fence committed without a done callback
  * @param timeout_ns how long; negative: for ever
- * @return 0, -ETIMEDOUT (still pending; may be waited for again)
+ * @return 0, -ETIMEDOUT (still pending; may be waited for again), -ECANCELED
+ *         (still pending, and an endpoint that it waits for was given up: as
+ *         viommu_fence_set_failed() says)
  *
- * Context: a thread that holds no DMA map which the fence waits for; sleeps.
+ * Context: a thread that holds no DMA map which the fence waits for; sleeps;
+ * polls as viommu_poll() does, so expire handlers may run here.  Not to be
+ * cancelled.
  */
 VIOMMU_API VIOMMU_MUST_CHECK int viommu_fence_wait(struct viommu_fence *f,
 						   int64_t timeout_ns);

@@ -8,9 +8,18 @@
  *
  * An instance has a memory of its own; more can be made where several views
  * exist (a device server learns each function's from its own socket).  Regions
- * are RAM, given by pointer or by file descriptor.  However many regions show
- * parts of one file, the file is mapped into this process once,
- * and once more each time a region needs it longer, or writable.
+ * are RAM, given by pointer or by file descriptor.  However many regions of one
+ * memory show parts of one file, the file is mapped into this process once, or
+ * once per 64 GiB, and once more each time a region needs more of it since it
+ * has grown, or needs it writable.  Memories do not share what they map.
+ *
+ * The dirty log tells which pages devices have written: for live migration.
+ * Pages are named by GPA.  Every write through the library counts: copies,
+ * stores, a cas that swapped, windows, viommu_memory_write(), and of a DMA map
+ * for writing what viommu_dma_unmap() says was written; as long as it is held,
+ * all of it may be written at any time.  What the process writes past the
+ * library does not.  Memory that is shown at two GPAs is logged where it was
+ * written, but for a map whose memory is not contiguous: everywhere.
  */
 
 #include <viommu/types.h>
@@ -106,7 +115,7 @@ VIOMMU_API VIOMMU_MUST_CHECK int viommu_memory_remove(struct viommu_memory *mem,
  * @param buf to
  * @param len bytes; 0 is fine
  * @return 0, -EFAULT (some byte is not memory; @p buf may be partly written),
- *         -EAGAIN (max_pins accesses are under way)
+ *         -EAGAIN (max_threads other threads do DMA)
  *
  * Context: any thread; not atomic.
  */
@@ -122,7 +131,7 @@ VIOMMU_API VIOMMU_MUST_CHECK int viommu_memory_read(struct viommu_memory *mem,
  * @param buf from
  * @param len bytes; 0 is fine
  * @return 0, -EFAULT (some byte is not memory), -EACCES (read-only), -EAGAIN
- *         (max_pins accesses are under way); on error nothing was written
+ *         (max_threads other threads do DMA); on error nothing was written
  *
  * Context: any thread; not atomic.
  */
@@ -130,6 +139,59 @@ VIOMMU_API VIOMMU_MUST_CHECK int viommu_memory_write(struct viommu_memory *mem,
 						     viommu_gpa_t gpa,
 						     const void *buf,
 						     size_t len);
+
+/**
+ * Start the dirty log: once the fence is done, every write is logged.  So copy
+ * all memory after that, and then what is fetched.
+ *
+ * @param mem       memory; regions that are added later are logged, too
+ * @param page_size what a bit is for: a power of two from 4096 up; 0: 4096
+ * @param f         fence: once done no access is under way that began without
+ *                  the log; maps that are held are not waited for
+ * @return 0, -EBUSY (there is one), -EINVAL (page_size), -ENOMEM; while it is
+ *         on, viommu_memory_add() may be out of memory for it, and unmapping
+ *         after writing takes the memory's lock
+ *
+ * Context: any thread.
+ */
+VIOMMU_API VIOMMU_MUST_CHECK int
+viommu_memory_dirty_start(struct viommu_memory *mem, uint64_t page_size,
+			  struct viommu_fence *f);
+
+/**
+ * Stop the dirty log, if it is on.  What has not been fetched is lost.
+ *
+ * @param mem memory
+ * @param f   fence: once done what the log took is freed; maps that are held
+ *            are not waited for
+ *
+ * Context: any thread; cannot fail.
+ */
+VIOMMU_API void viommu_memory_dirty_stop(struct viommu_memory *mem,
+					 struct viommu_fence *f);
+
+/**
+ * Fetch which pages were written since the last fetch, and clear them in the
+ * log.  Copy the pages afterwards: what is written to one later is logged
+ * again, so nothing is missed.  A page that is mapped for writing right now is
+ * reported by each fetch until it is unmapped, and once more if it was written.
+ * A region's bits go with the region when it is removed; one that is added
+ * begins with none.
+ *
+ * @param mem    memory
+ * @param gpa    first byte, a multiple of the page size
+ * @param len    bytes, likewise; there need not be memory everywhere
+ * @param bitmap bit n % 64 of word n / 64 is set if page n of the range is
+ *               dirty; (len / page size + 63) / 64 words
+ * @return how many are; -ENOENT (no log), -EINVAL (not aligned, len 0, or
+ *         wraps)
+ *
+ * Context: any thread; holds up unmaps that wrote, and other changes of @p mem,
+ * for some milliseconds per TiB; may take a membarrier(2).
+ */
+VIOMMU_API VIOMMU_MUST_CHECK int64_t
+viommu_memory_dirty_fetch(struct viommu_memory *mem, viommu_gpa_t gpa,
+			  uint64_t len, uint64_t *bitmap);
 
 VIOMMU_END_DECLS
 

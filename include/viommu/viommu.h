@@ -36,7 +36,8 @@ struct viommu_env {
 
 /** Who pays for the order between a device's access and a fence. */
 enum viommu_barrier {
-	/** what suits most guests: today FENCED */
+	/** each thread by what it sees: ASYMMETRIC as long as it does some
+	 * hundreds of accesses for each fence of the instance, else FENCED */
 	VIOMMU_BARRIER_AUTO,
 	/** the access pays some 6 ns, the fence nothing: for guests that
 	 * invalidate after each request */
@@ -51,11 +52,14 @@ struct viommu_config {
 	const struct viommu_env *env; /* hooks; copied; NULL: libc's */
 	uint32_t barrier;	      /* enum viommu_barrier */
 	uint32_t max_endpoints;	      /* 0: 65,536 */
-	/* DMA maps and accesses at once; 0: 3,840.  A thread that does DMA
-	 * keeps fifteen at least until it exits, and as many as it once had */
-	uint32_t max_pins;
+	/** threads that do DMA: each from its first access until it exits;
+	 * 2 KiB each, allocated at once; 0: 256 */
+	uint32_t max_threads;
 	uint32_t reserved;     /* 0 */
 	uint64_t max_mappings; /* in all spaces together; 0: 2^24 */
+	/** L9: how long a fence waits for DMA before the expire handler of the
+	 * endpoint in the way decides; 0: one second; UINT64_MAX: for ever */
+	uint64_t fence_timeout_ns;
 };
 
 /** Counters of an instance, from its creation on. */
@@ -71,6 +75,10 @@ struct viommu_stats {
 	uint64_t fences;	 /* that were committed and took something */
 	uint64_t fences_waited;	 /* of those, not done within their commit */
 	uint64_t fences_pending; /* of those, still not done */
+	uint64_t fences_failed;	 /* an endpoint in their way was given up */
+	uint64_t expired;	 /* deadlines that passed */
+	uint64_t revokes;	 /* maps that were asked to let go */
+	uint64_t misses;	 /* questions of REMOTE spaces */
 	/** from commit to done over all fences, 0 for those that did not
 	 * wait; p50 and p99 are within 12% */
 	uint64_t fence_wait_ns_p50, fence_wait_ns_p99, fence_wait_ns_max;
@@ -110,6 +118,29 @@ VIOMMU_API void viommu_destroy(struct viommu *vi);
  * Context: any thread; takes the lock of pending fences.
  */
 VIOMMU_API void viommu_read_stats(struct viommu *vi, struct viommu_stats *out);
+
+/**
+ * Tell when viommu_poll() has something to do next.
+ *
+ * @param vi instance
+ * @return on the clock of the instance's environment; UINT64_MAX: nothing is
+ *         pending that has a deadline.  A fence that comes to wait later may
+ *         have an earlier one than this, but not less than its timeout ahead
+ *
+ * Context: any thread.
+ */
+VIOMMU_API uint64_t viommu_next_deadline(struct viommu *vi);
+
+/**
+ * Let deadlines that have passed have their effect (L9): expire handlers and
+ * failed callbacks of fences, time-outs of misses.
+ *
+ * @param vi  instance
+ * @param now on the clock of the instance's environment
+ *
+ * Context: any thread, a thread of an event loop for instance; does not wait.
+ */
+VIOMMU_API void viommu_poll(struct viommu *vi, uint64_t now);
 
 /**
  * Allocate as the instance does, through its hooks: for front-ends and others

@@ -45,9 +45,22 @@ enum vi_mutant {
 	VI_MUTANT_LOOK_FIRST = 2,  /* a pin is published after the look */
 	VI_MUTANT_NO_GRACE = 3,	   /* tables are freed under walkers */
 	VI_MUTANT_LOST_WAKEUP = 4, /* a dropped pin wakes nobody */
+	VI_MUTANT_NO_RELOOK = 5,   /* a map stays that a fence came across */
+	VI_MUTANT_REVOKE_GONE = 6, /* unmap does not wait for the callback */
+	VI_MUTANT_NO_SETTLE = 7,   /* a map that looks again wakes nobody */
+	VI_MUTANT_EARLY_DROP = 8, /* done while the last pin is being dropped */
+	VI_MUTANT_EARLY_DEADLINE = 9, /* a deadline fires before its time */
+	VI_MUTANT_NO_MEMBARRIER = 10, /* the taker of asymmetric seats */
+	VI_MUTANT_SETTLE_INSIDE = 11, /* between two publications of a pin */
+	VI_MUTANT_NO_HEIRS = 12,      /* a scan ignores inherited pins */
 };
 #ifndef VI_MUTANT
 #define VI_MUTANT 0
+#endif
+
+/* How often a fence looks before it pends.  tests/model looks once. */
+#ifndef VI_SPINS
+#define VI_SPINS 256
 #endif
 
 /*

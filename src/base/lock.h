@@ -4,7 +4,8 @@
 
 /*
  * A mutex that clang's thread-safety analysis knows.  Ranks, outermost first:
- * instance (topology) > space, memory > backings, pending fences, table pool.
+ * instance (topology) > space, memory > backings, table pool, pending fences >
+ * seat > asking; REMOTE spaces' list, space > a space's questions.
  */
 
 #include <pthread.h>
@@ -33,6 +34,25 @@ static inline void vi_lock_fini(struct vi_lock *l)
 static inline void vi_lock(struct vi_lock *l) VI_ACQUIRE(l) VI_NO_ANALYSIS
 {
 	pthread_mutex_lock(&l->m);
+}
+
+/* On a condition whose clock is CLOCK_MONOTONIC, until it is signalled. */
+static inline void vi_wait(pthread_cond_t *cond, struct vi_lock *l)
+	VI_REQUIRES(l)
+{
+	pthread_cond_wait(cond, &l->m);
+}
+
+/* Likewise; 0, or ETIMEDOUT at @when. */
+static inline int vi_wait_until(pthread_cond_t *cond, struct vi_lock *l,
+				const struct timespec *when) VI_REQUIRES(l)
+{
+	return pthread_cond_timedwait(cond, &l->m, when);
+}
+
+static inline void vi_signal_all(pthread_cond_t *cond)
+{
+	pthread_cond_broadcast(cond);
 }
 
 static inline void vi_unlock(struct vi_lock *l) VI_RELEASE(l) VI_NO_ANALYSIS

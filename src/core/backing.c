@@ -5,49 +5,121 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include "base/range.h"
 #include "core/instance.h"
+#include "core/memory.h"
+
+enum {
+	BLOCK_LG2 = 36, /* what a large file is mapped by: see backing.h */
+};
 
 struct vi_backing {
-	struct viommu *vi;
-	struct vi_list link; /* VI_GUARDED(vi->backings_lock) */
-	uint64_t refs;	     /* VI_GUARDED(vi->backings_lock) */
+	struct viommu_memory *mem;
+	struct vi_list link; /* VI_GUARDED(mem->backings_lock) */
+	uint64_t refs;	     /* VI_GUARDED(mem->backings_lock) */
 	dev_t dev;
 	ino_t ino;
 	bool write;
-	size_t len;
+	uint64_t start, last; /* in the file */
 	char *base;
 };
 
-static struct vi_backing *backing_find_locked(struct viommu *vi,
-					      const struct stat *st,
-					      uint64_t reach, bool write)
-	VI_REQUIRES(&vi->backings_lock)
+/* A part of a file as it is now. */
+struct part {
+	int fd;
+	struct stat st;
+	bool write;    /* is wanted */
+	bool writable; /* is possible */
+	uint64_t start, last;
+};
+
+static bool same_file(const struct vi_backing *b, const struct part *p)
+{
+	return b->dev == p->st.st_dev && b->ino == p->st.st_ino &&
+	       (b->write || !p->write);
+}
+
+static struct vi_backing *backing_find_locked(struct viommu_memory *mem,
+					      const struct part *p)
+	VI_REQUIRES(&mem->backings_lock)
 {
 	struct vi_list *l;
 
-	vi_list_for_each (l, &vi->backings) {
+	vi_list_for_each (l, &mem->backings) {
 		struct vi_backing *b = vi_list_of(l, struct vi_backing, link);
 
-		if (b->dev == st->st_dev && b->ino == st->st_ino &&
-		    b->len >= reach && (b->write || !write))
+		if (same_file(b, p) && b->start <= p->start &&
+		    b->last >= p->last)
 			return b;
 	}
 	return NULL;
 }
 
-static int backing_map(struct vi_backing *b, int fd)
-{
-	void *p = mmap(NULL, b->len, PROT_READ | (b->write ? PROT_WRITE : 0),
-		       MAP_SHARED, fd, 0);
+/* ---- what to map ------------------------------------------------------ */
 
-	if (p == MAP_FAILED)
+static unsigned lg2_floor(uint64_t x)
+{
+	return 63 - (unsigned)__builtin_clzll(x);
+}
+
+/* Pages of the file: hugetlbfs maps no less than one of its own. */
+static uint64_t page_mask(const struct part *p)
+{
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+	uint64_t block = (uint64_t)p->st.st_blksize;
+
+	if (block > page && !(block & (block - 1)) && !(block >> BLOCK_LG2))
+		page = block;
+	return page - 1;
+}
+
+/* The least that has @p. */
+static struct part part_least(const struct part *p)
+{
+	uint64_t size = (uint64_t)p->st.st_size, mask = page_mask(p);
+	struct part least = *p;
+
+	least.start &= ~mask;
+	least.last = vi_min(least.last | mask, size - 1);
+	return least;
+}
+
+/* What to map for @p, when some of its block is mapped, @again. */
+static struct part part_best(const struct part *p, bool again)
+{
+	uint64_t size = (uint64_t)p->st.st_size, mask = vi_mask(BLOCK_LG2);
+	struct part best = part_least(p);
+
+	/* a tail, and no further back than it is long, so that what lies across
+	 * its start finds one sooner or later */
+	if (again)
+		mask = vi_min(mask, vi_mask(lg2_floor(size - p->start)));
+	best.start = vi_min(best.start, p->start & ~mask);
+	best.last = vi_max(best.last,
+			   vi_min(p->last | vi_mask(BLOCK_LG2), size - 1));
+	return best;
+}
+
+/* ---- mapping ---------------------------------------------------------- */
+
+static int part_map(const struct part *p, char **base)
+{
+	uint64_t len = p->last - p->start + 1;
+	void *at;
+
+	if ((size_t)len != len)
+		return -ENOMEM;
+	at = mmap(NULL, len, PROT_READ | (p->writable ? PROT_WRITE : 0),
+		  MAP_SHARED, p->fd, (off_t)p->start);
+	if (at == MAP_FAILED)
 		return errno == EACCES || errno == EPERM ? -EACCES
 		       : errno == ENOMEM		 ? -ENOMEM
 							 : -EBADF;
 	/* the guest's memory is not ours to dump */
-	madvise(p, b->len, MADV_DONTDUMP);
-	b->base = p;
+	madvise(at, len, MADV_DONTDUMP);
+	*base = at;
 	return 0;
 }
 
@@ -60,91 +132,115 @@ static bool write_sealed(int fd)
 }
 
 /* The file as it is now: how long, and may it be written. */
-static int file_look(int fd, uint64_t reach, bool write, struct stat *st,
-		     bool *writable)
+static int file_look(struct part *p)
 {
-	int flags = fcntl(fd, F_GETFL);
+	int flags = fcntl(p->fd, F_GETFL);
 
-	if (flags < 0 || (flags & O_PATH) || fstat(fd, st) ||
-	    !S_ISREG(st->st_mode))
+	if (flags < 0 || (flags & O_PATH) || fstat(p->fd, &p->st) ||
+	    !S_ISREG(p->st.st_mode))
 		return -EBADF;
-	*writable = (flags & O_ACCMODE) == O_RDWR && !write_sealed(fd);
-	if ((flags & O_ACCMODE) == O_WRONLY || (write && !*writable))
+	p->writable = (flags & O_ACCMODE) == O_RDWR && !write_sealed(p->fd);
+	if ((flags & O_ACCMODE) == O_WRONLY || (p->write && !p->writable))
 		return -EACCES;
-	if (st->st_size < 0 || (uint64_t)st->st_size < reach ||
-	    (uint64_t)st->st_size > SIZE_MAX)
-		return -ERANGE;
-	return 0;
+	return p->st.st_size < 0 || (uint64_t)p->st.st_size <= p->last ? -ERANGE
+								       : 0;
 }
 
-static int backing_make_locked(struct viommu *vi, int fd, const struct stat *st,
-			       bool writable, struct vi_backing **out)
-	VI_REQUIRES(&vi->backings_lock)
+/* Is any of the block mapped where @p begins? */
+static bool mapped_locked(struct viommu_memory *mem, const struct part *p)
+	VI_REQUIRES(&mem->backings_lock)
 {
+	uint64_t mask = vi_mask(BLOCK_LG2);
+	struct vi_list *l;
+
+	vi_list_for_each (l, &mem->backings) {
+		struct vi_backing *b = vi_list_of(l, struct vi_backing, link);
+
+		if (same_file(b, p) &&
+		    vi_overlap(p->start & ~mask, p->start | mask, b->start,
+			       b->last))
+			return true;
+	}
+	return false;
+}
+
+/* Map much, or just what is needed where there is no room for much. */
+static int backing_make_locked(struct viommu_memory *mem, const struct part *p,
+			       struct vi_backing **out)
+	VI_REQUIRES(&mem->backings_lock)
+{
+	struct part part = part_best(p, mapped_locked(mem, p));
 	struct vi_backing *b =
-		vi_alloc(&vi->env, sizeof(*b), _Alignof(max_align_t));
+		vi_alloc(&mem->vi->env, sizeof(*b), _Alignof(max_align_t));
 	int rc;
 
 	if (!b)
 		return -ENOMEM;
-	b->vi = vi;
-	b->dev = st->st_dev;
-	b->ino = st->st_ino;
-	b->len = (size_t)st->st_size;
-	b->write = writable;
-	rc = backing_map(b, fd);
+	rc = part_map(&part, &b->base);
+	if (rc == -ENOMEM) {
+		part = part_least(p);
+		rc = part_map(&part, &b->base);
+	}
 	if (rc) {
-		vi_free(&vi->env, b);
+		vi_free(&mem->vi->env, b);
 		return rc;
 	}
-	vi_list_add_tail(&vi->backings, &b->link);
+	b->mem = mem;
+	b->dev = part.st.st_dev;
+	b->ino = part.st.st_ino;
+	b->write = part.writable;
+	b->start = part.start;
+	b->last = part.last;
+	vi_list_add_tail(&mem->backings, &b->link);
 	*out = b;
 	return 0;
 }
 
-int vi_backing_get(struct viommu *vi, int fd, uint64_t reach, bool write,
-		   struct vi_backing **out)
+int vi_backing_get(struct viommu_memory *mem, const struct viommu_region *r,
+		   struct vi_backing **out, void **host)
 {
+	struct part p = {
+		.fd = r->fd,
+		.write = r->prot & VIOMMU_WRITE,
+		.start = r->fd_offset,
+		.last = r->fd_offset + (r->len - 1),
+	};
 	struct vi_backing *b;
-	struct stat st;
-	bool writable;
 	int rc;
 
-	rc = file_look(fd, reach, write, &st, &writable);
+	rc = file_look(&p);
 	if (rc)
 		return rc;
-	vi_lock(&vi->backings_lock);
-	b = backing_find_locked(vi, &st, reach, write);
+	vi_lock(&mem->backings_lock);
+	b = backing_find_locked(mem, &p);
 	if (!b)
-		rc = backing_make_locked(vi, fd, &st, writable, &b);
-	/* a sealed memfd is open for writing but refuses it */
-	if (rc == -EACCES && writable && !write)
-		rc = backing_make_locked(vi, fd, &st, false, &b);
+		rc = backing_make_locked(mem, &p, &b);
+	if (rc == -EACCES && p.writable && !p.write) {
+		/* a sealed memfd is open for writing but refuses it */
+		p.writable = false;
+		rc = backing_make_locked(mem, &p, &b);
+	}
 	if (!rc) {
 		b->refs++;
 		*out = b;
+		*host = b->base + (p.start - b->start);
 	}
-	vi_unlock(&vi->backings_lock);
+	vi_unlock(&mem->backings_lock);
 	return rc;
 }
 
 void vi_backing_put(struct vi_backing *b)
 {
-	struct viommu *vi = b->vi;
+	struct viommu_memory *mem = b->mem;
 	bool gone;
 
-	vi_lock(&vi->backings_lock);
+	vi_lock(&mem->backings_lock);
 	gone = !--b->refs;
 	if (gone)
 		vi_list_remove(&b->link);
-	vi_unlock(&vi->backings_lock);
+	vi_unlock(&mem->backings_lock);
 	if (!gone)
 		return;
-	munmap(b->base, b->len);
-	vi_free(&vi->env, b);
-}
-
-void *vi_backing_at(struct vi_backing *b, uint64_t offset)
-{
-	return b->base + offset;
+	munmap(b->base, b->last - b->start + 1);
+	vi_free(&mem->vi->env, b);
 }

@@ -3,25 +3,32 @@
 #define VI_CORE_BACKING_H
 
 /*
- * Backings: files mapped into this process, one mmap(2) each however many
- * regions show parts of them.  A peer sends the same descriptor once per
- * mapping, thousands of times; a mapping each would meet vm.max_map_count.
+ * Backings: parts of files that are mapped into this process, each mmap(2)
+ * shared by all regions of one memory that lie in it.  A peer sends the same
+ * descriptor once per mapping, thousands of times; an mmap(2) each would meet
+ * vm.max_map_count.  Memories share none: who shows a file in one learns and
+ * changes nothing about another.
+ *
+ * A file of up to 64 GiB is mapped whole; of a larger one, which may be sparse,
+ * the aligned blocks of 64 GiB that a region lies in.  When it has grown, a
+ * region in the new part gets what is from there to the end: together no more
+ * than some times the file, where mapping it whole at each step would take the
+ * square.  It takes a mapping a step, though: mapping beyond the end, for steps
+ * to come, would make hugetlbfs lengthen the file.  Where the address space has
+ * no room for that much, the pages of the region alone are mapped.
  */
 
-#include <stdbool.h>
-#include <stdint.h>
+#include <viommu/memory.h>
 
-struct viommu;
 struct vi_backing;
 
 /*
- * The backing of @fd that reaches @reach bytes and can be written if @write.
- * -EBADF (cannot be mapped), -ERANGE (shorter than @reach), -EACCES (not open
+ * The backing for @r, which has a descriptor, in @mem; and where it is.
+ * -EBADF (cannot be mapped), -ERANGE (the file is shorter), -EACCES (not open
  * for that), -ENOMEM.
  */
-int vi_backing_get(struct viommu *vi, int fd, uint64_t reach, bool write,
-		   struct vi_backing **out);
+int vi_backing_get(struct viommu_memory *mem, const struct viommu_region *r,
+		   struct vi_backing **out, void **host);
 void vi_backing_put(struct vi_backing *b);
-void *vi_backing_at(struct vi_backing *b, uint64_t offset);
 
 #endif

@@ -67,6 +67,7 @@ int viommu_endpoint_create(struct viommu *vi,
 	ep->id = c.id;
 	ep->pasid = c.pasid;
 	ep->fault = c.fault;
+	ep->expire = c.expire;
 	ep->arg = c.arg;
 	ep->retire.free = endpoint_free;
 	vi_list_init(&ep->space_link);
@@ -87,15 +88,25 @@ int viommu_endpoint_create(struct viommu *vi,
 	return rc;
 }
 
+static void recover_locked(struct viommu_endpoint *ep)
+	VI_REQUIRES(&ep->vi->lock)
+{
+	atomic_store(&ep->given_up, false);
+	atomic_store(&ep->space, ep->attached);
+	atomic_fetch_sub(&ep->vi->given_up, 1);
+}
+
 void viommu_endpoint_destroy(struct viommu_endpoint *ep, struct viommu_fence *f)
 {
 	struct viommu *vi = ep->vi;
 
 	viommu_endpoint_detach(ep, f);
-	vi_lock(&vi->lock);
+	vi_lock(&ep->vi->lock);
 	vi_list_remove(&ep->link);
 	vi->nendpoints--;
-	vi_unlock(&vi->lock);
+	if (atomic_load(&ep->given_up))
+		recover_locked(ep);
+	vi_unlock(&ep->vi->lock);
 	ep->retire.next = NULL;
 	vi_fence_retire(f, &ep->retire);
 }
@@ -166,7 +177,7 @@ static int see_locked(struct viommu_endpoint *ep, struct viommu_space *space,
 {
 	int rc = 0;
 
-	*old = atomic_load(&ep->space);
+	*old = ep->attached;
 	if (*old == space)
 		return 0;
 	spaces_lock(*old, space);
@@ -176,7 +187,9 @@ static int see_locked(struct viommu_endpoint *ep, struct viommu_space *space,
 		vi_list_remove(&ep->space_link);
 		if (space)
 			vi_list_add_tail(&space->endpoints, &ep->space_link);
-		atomic_store(&ep->space, space);
+		ep->attached = space;
+		if (!atomic_load(&ep->given_up))
+			atomic_store(&ep->space, space);
 	}
 	spaces_unlock(*old, space);
 	return rc;
@@ -217,6 +230,68 @@ void viommu_endpoint_detach(struct viommu_endpoint *ep, struct viommu_fence *f)
 	/* whatever it saw, also before an earlier detachment */
 	vi_fence_gather(f, vi,
 			&(struct vi_extent){ .ep = ep, .last = UINT64_MAX });
+}
+
+/* ---- giving up (L9) --------------------------------------------------- */
+
+static void give_up(struct viommu_endpoint *ep)
+{
+	struct viommu *vi = ep->vi;
+
+	vi_lock(&vi->lock);
+	if (!atomic_load(&ep->given_up)) {
+		atomic_store(&ep->given_up, true);
+		atomic_store(&ep->space, NULL);
+		/* as a fence's commit: no access gets through any more that
+		 * begins after this */
+		ep->given_up_seq = vi_fence_number(vi);
+		/* one that is destroyed will not recover */
+		if (!vi_list_empty(&ep->link))
+			atomic_fetch_add(&vi->given_up, 1);
+		atomic_fetch_add_explicit(&ep->times_given_up, 1,
+					  memory_order_relaxed);
+	}
+	vi_unlock(&vi->lock);
+}
+
+bool vi_endpoint_expire(struct viommu_endpoint *ep, struct viommu_expiry *e,
+			bool expired)
+{
+	if (atomic_load(&ep->given_up))
+		return true;
+	if (!expired)
+		return false;
+	atomic_fetch_add_explicit(&ep->expired, 1, memory_order_relaxed);
+	e->id = ep->id;
+	e->pasid = ep->pasid;
+	if (ep->expire && ep->expire(ep->arg, e) == VIOMMU_WAIT_ON)
+		return false;
+	give_up(ep);
+	return true;
+}
+
+/* Are those gone that it held when it was given up? */
+static bool let_go_locked(struct viommu_endpoint *ep) VI_REQUIRES(&ep->vi->lock)
+{
+	struct vi_extent what = { .ep = ep, .last = UINT64_MAX };
+	struct vi_taking t = { .seq = ep->given_up_seq, .what = &what, .n = 1 };
+
+	return vi_fence_clear(ep->vi, &t);
+}
+
+int viommu_endpoint_recover(struct viommu_endpoint *ep)
+{
+	int rc = 0;
+
+	vi_lock(&ep->vi->lock);
+	if (atomic_load(&ep->given_up)) {
+		if (let_go_locked(ep))
+			recover_locked(ep);
+		else
+			rc = -EBUSY;
+	}
+	vi_unlock(&ep->vi->lock);
+	return rc;
 }
 
 /* ---- reserved ranges -------------------------------------------------- */
@@ -264,7 +339,7 @@ static int reserve_locked(struct viommu_endpoint *ep,
 			  const struct viommu_reserved *r)
 	VI_REQUIRES(&ep->vi->lock) VI_NO_ANALYSIS
 {
-	struct viommu_space *space = atomic_load(&ep->space);
+	struct viommu_space *space = ep->attached;
 	struct viommu_reserved *a, *old = ep->reserved;
 	int rc = 0;
 
@@ -319,4 +394,7 @@ void viommu_endpoint_read_stats(const struct viommu_endpoint *ep,
 {
 	out->faults = atomic_load(&ep->faults);
 	out->attaches = atomic_load(&ep->attaches);
+	out->revokes = atomic_load(&ep->revokes);
+	out->expired = atomic_load(&ep->expired);
+	out->given_up = atomic_load(&ep->times_given_up);
 }

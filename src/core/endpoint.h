@@ -11,11 +11,16 @@
 struct viommu_endpoint {
 	struct viommu *vi;
 	struct viommu_memory *memory;
-	/* what it sees.  Written with vi->lock held; accesses read it, publish
-	 * a pin, and read it again */
+	/* what it sees: what it is attached to, unless it was given up.
+	 * Written with vi->lock held; accesses read it, publish a pin, and
+	 * read it again */
 	_Atomic(struct viommu_space *) space;
+	struct viommu_space *attached; /* VI_GUARDED(vi->lock) */
+	_Atomic(bool) given_up;	       /* written with vi->lock held */
+	uint64_t given_up_seq; /* VI_GUARDED(vi->lock): when, as pins go */
 	uint32_t id, pasid;
 	viommu_fault_fn *fault;
+	viommu_expire_fn *expire;
 	void *arg;
 	struct vi_list link;	   /* VI_GUARDED(vi->lock) */
 	struct vi_list space_link; /* VI_GUARDED(vi->lock and space->lock) */
@@ -23,7 +28,7 @@ struct viommu_endpoint {
 	 */
 	struct viommu_reserved *reserved;
 	size_t nreserved;
-	_Atomic(uint64_t) faults, attaches;
+	_Atomic(uint64_t) faults, attaches, revokes, expired, times_given_up;
 	struct vi_retire retire;
 };
 
@@ -32,5 +37,12 @@ struct viommu_endpoint {
 const struct viommu_reserved *
 vi_endpoint_reserved(const struct viommu_endpoint *ep, uint64_t start,
 		     uint64_t last);
+
+/*
+ * @ep is in the way of a fence.  Has it been given up?  If it was not, and the
+ * fence's deadline has @expired, its handler decides.  A pin keeps @ep.
+ */
+bool vi_endpoint_expire(struct viommu_endpoint *ep, struct viommu_expiry *e,
+			bool expired);
 
 #endif

@@ -15,22 +15,15 @@ const char *viommu_fault_name(uint32_t reason)
 		return "permission";
 	case VIOMMU_FAULT_MEMORY:
 		return "memory";
+	case VIOMMU_FAULT_GIVEN_UP:
+		return "given up";
 	default:
 		return "unknown";
 	}
 }
 
-void vi_fault_report(struct viommu_endpoint *ep, struct vi_pin *pin,
-		     const struct viommu_fault *fault)
+void vi_fault_count(struct viommu_endpoint *ep)
 {
-	struct viommu *vi = ep->vi;
-
-	atomic_fetch_add_explicit(&vi->faults, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&ep->vi->faults, 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&ep->faults, 1, memory_order_relaxed);
-	if (ep->fault) {
-		/* ep must live until the handler has returned */
-		vi_pin_keep_endpoint(vi, pin);
-		ep->fault(ep->arg, fault);
-	}
-	vi_pin_drop(vi, pin);
 }

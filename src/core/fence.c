@@ -4,8 +4,14 @@
  * order (pin.h, first pair) and looks at the pins.  None in the way: done,
  * with no lock and no system call.  One in the way: it is an access, which is
  * over in a moment, so spin that long; then join the pending list, make the
- * second pair's order and look again.  From there on whoever drops a pin
- * settles: it takes the pending lock and looks for those that are done.
+ * second pair's order, ask the maps in the way that can be asked, and look
+ * again.  From there on whoever drops a pin settles: it takes the pending lock
+ * and looks for those that are done.
+ *
+ * L9: a pending fence has a deadline.  When it passes, somebody who polls finds
+ * who is in the way and inherits from it (pin.h), so that the endpoint lives
+ * while its handler decides.  If the endpoint is given up the fence has failed,
+ * and says so; it stays pending until it is done all the same (L3).
  *
  * L5: a fence has room for seven extents.  An eighth widens one of the same
  * space, or else the fence takes everything: wider, never early (L4).
@@ -14,9 +20,9 @@
  * stored, since its storage may be gone: with a callback DONE is stored before
  * the call, without one under the pending lock that waiters hold.
  *
- * Locks: the pending list is the pending lock's; the rest is the caller's
- * until commit, and the settler's from the moment it took the fence off the
- * list.  Callbacks run with no lock held.
+ * Locks: the pending list is the pending lock's, and what is marked so below;
+ * the rest is the caller's until commit, and the settler's from the moment it
+ * took the fence off the list.  Callbacks run with no lock held.
  */
 #include "core/fence.h"
 
@@ -25,12 +31,15 @@
 #include <time.h>
 
 #include "base/barrier.h"
+#include "base/probe.h"
 #include "base/range.h"
+#include "core/endpoint.h"
 #include "core/instance.h"
 
 enum {
 	EXTENTS = 7,
-	SPINS = 256, /* some microseconds: longer than a short access */
+	SPINS = VI_SPINS, /* some microseconds: longer than a short access */
+	RETRY_NS = 1000000,
 };
 
 enum {
@@ -42,15 +51,21 @@ enum {
 struct fence {
 	struct viommu *vi; /* NULL: gathered nothing */
 	uint64_t seq;
-	viommu_fence_fn *done;
+	viommu_fence_fn *done, *failed;
 	void *arg;
 	struct vi_list pending;
 	struct vi_retire *retired;
-	struct vi_pin *blocker; /* the last pin found in the way */
-	uint64_t since;		/* when it had to wait, or 0 */
+	struct vi_blocker blocker; /* the last one found in the way */
+	uint64_t timeout;	   /* 0: the instance's */
+	uint64_t since;		   /* when it had to wait, or 0 */
+	uint64_t deadline;	   /* VI_GUARDED(pending_lock) */
+	/* when to look whether the endpoint in the way was given up already:
+	 * the deadline, or before.  VI_GUARDED(pending_lock) */
+	uint64_t due;
 	_Atomic(uint32_t) state;
 	_Atomic(uint32_t) holds;
 	uint32_t n;
+	_Atomic(bool) has_failed;
 	struct vi_extent what[EXTENTS];
 };
 _Static_assert(sizeof(struct fence) <= sizeof(struct viommu_fence),
@@ -151,19 +166,73 @@ void vi_fence_retire(struct viommu_fence *pub, struct vi_retire *list)
 
 /* ---- done ------------------------------------------------------------- */
 
+static struct vi_taking taking_of(const struct fence *f)
+{
+	return (struct vi_taking){
+		.seq = f->seq,
+		.what = f->what,
+		.n = f->n,
+		.grace = f->retired && VI_MUTANT != VI_MUTANT_NO_GRACE,
+	};
+}
+
+/* The pin that was in the way is, still.  A spilled map that has not just gone
+ * is, too: whoever takes it out settles. */
+static bool blocker_stays(struct fence *f, const struct vi_held *gone)
+{
+	struct vi_taking t = taking_of(f);
+
+	if (f->blocker.pin)
+		return vi_pin_blocks(f->blocker.pin, &t);
+	return f->blocker.held && f->blocker.held != gone;
+}
+
+/*
+ * A scan that found nobody is repeated if a pin was inherited meanwhile
+ * (vi_pin_inherit()).
+ */
+static bool pins_find(struct viommu *vi, const struct vi_taking *t,
+		      struct vi_blocker *out)
+{
+	uint64_t heirs;
+
+	do {
+		heirs = atomic_load(&vi->heirs);
+		VI_WINDOW();
+		if (vi_pin_find(vi, t, out))
+			return true;
+		VI_WINDOW();
+	} while (VI_MUTANT != VI_MUTANT_NO_HEIRS &&
+		 heirs != atomic_load(&vi->heirs));
+	return false;
+}
+
+bool vi_fence_clear(struct viommu *vi, const struct vi_taking *t)
+{
+	struct vi_blocker unused;
+
+	return !pins_find(vi, t, &unused);
+}
+
 static bool fence_blocked(struct fence *f)
 {
-	bool grace = f->retired && VI_MUTANT != VI_MUTANT_NO_GRACE;
+	struct vi_taking t = taking_of(f);
 
 	if (VI_MUTANT == VI_MUTANT_NO_WAIT)
 		return false;
-	if (atomic_load(&f->holds))
+	return atomic_load(&f->holds) || pins_find(f->vi, &t, &f->blocker);
+}
+
+static bool fence_blocked_still(struct fence *f, const struct vi_held *gone)
+{
+	bool had = f->blocker.pin || f->blocker.held;
+
+	if (VI_MUTANT != VI_MUTANT_NO_WAIT && blocker_stays(f, gone))
 		return true;
-	if (f->blocker &&
-	    vi_pin_blocks(f->blocker, f->seq, f->what, f->n, grace))
-		return true;
-	f->blocker = vi_pin_find(f->vi, f->seq, f->what, f->n, grace);
-	return f->blocker;
+	if (VI_MUTANT == VI_MUTANT_EARLY_DROP && had)
+		return false;
+	f->blocker = (struct vi_blocker){ NULL, NULL };
+	return fence_blocked(f);
 }
 
 /* Log-linear, eight steps an octave: within 12%. */
@@ -186,36 +255,42 @@ uint64_t vi_fence_wait_of_bucket(unsigned bucket)
 	return (UINT64_C(8) + bucket % 8) << (lg2 - 3);
 }
 
+/* It had to wait: count how long, and tell those who wait for it. */
+static void waited_complete(struct fence *f)
+{
+	struct viommu *vi = f->vi;
+	uint64_t waited = vi_clock(&vi->env) - f->since;
+
+	VI_PROBE3(fence_done, f, waited, atomic_load(&f->has_failed));
+	vi_lock(&vi->pending_lock);
+	vi->waits[wait_bucket(waited)]++;
+	vi->wait_max = vi_max(vi->wait_max, waited);
+	if (!f->done) {
+		atomic_store(&f->state, DONE);
+		vi_signal_all(&vi->done);
+	}
+	vi_unlock(&vi->pending_lock);
+}
+
 static void fence_complete(struct fence *f)
 {
 	struct viommu_fence *pub = (struct viommu_fence *)(void *)f;
 	viommu_fence_fn *done = f->done;
-	struct viommu *vi = f->vi;
 	void *arg = f->arg;
-	uint64_t waited = f->since ? vi_clock(&vi->env) - f->since : 0;
 
 	vi_retire_free(f->retired);
 	f->retired = NULL;
-	if (f->since) {
-		vi_lock(&vi->pending_lock);
-		vi->waits[wait_bucket(waited)]++;
-		vi->wait_max = vi_max(vi->wait_max, waited);
-		vi_unlock(&vi->pending_lock);
-	}
+	if (f->since)
+		waited_complete(f);
+	else if (!done)
+		atomic_store(&f->state, DONE); /* nobody waits yet */
 	if (done) {
 		atomic_store(&f->state, DONE);
 		done(pub, arg);
-	} else if (f->since) {
-		vi_lock(&vi->pending_lock);
-		atomic_store(&f->state, DONE);
-		pthread_cond_broadcast(&vi->done);
-		vi_unlock(&vi->pending_lock);
-	} else {
-		atomic_store(&f->state, DONE); /* nobody waits yet */
 	}
 }
 
-void vi_fence_settle(struct viommu *vi)
+void vi_fence_settle(struct viommu *vi, const struct vi_held *gone)
 {
 	struct vi_list ready, *l, *next;
 
@@ -225,7 +300,7 @@ void vi_fence_settle(struct viommu *vi)
 		struct fence *f = vi_list_of(l, struct fence, pending);
 
 		next = l->next;
-		if (fence_blocked(f))
+		if (fence_blocked_still(f, gone))
 			continue;
 		vi_list_remove(l);
 		/* those without a callback first: callbacks may take long, and
@@ -243,39 +318,91 @@ void vi_fence_settle(struct viommu *vi)
 	}
 }
 
+bool vi_fence_waits(struct viommu *vi, const struct vi_held *h)
+{
+	bool waits = false;
+	struct vi_list *l;
+
+	vi_lock(&vi->pending_lock);
+	vi_list_for_each (l, &vi->pending) {
+		struct vi_taking t =
+			taking_of(vi_list_of(l, struct fence, pending));
+
+		waits = waits || vi_held_blocks(h, &t);
+	}
+	vi_unlock(&vi->pending_lock);
+	return waits;
+}
+
 /* ---- commit ----------------------------------------------------------- */
 
-static void taker_order(struct viommu *vi)
+void viommu_fence_set_timeout(struct viommu_fence *pub, uint64_t timeout_ns)
 {
+	VI_BUG_ON(atomic_load(&fence_of(pub)->state) != OPEN);
+	fence_of(pub)->timeout = timeout_ns;
+}
+
+void viommu_fence_set_failed(struct viommu_fence *pub, viommu_fence_fn *failed)
+{
+	VI_BUG_ON(atomic_load(&fence_of(pub)->state) != OPEN);
+	fence_of(pub)->failed = failed;
+}
+
+uint64_t vi_fence_number(struct viommu *vi)
+{
+	VI_WINDOW();
 	atomic_thread_fence(memory_order_seq_cst);
 	/* a thread that takes its seat from here on does so by a sequentially
 	 * consistent operation, after which it looks */
-	if (vi->asymmetric && vi_seats_others(vi))
+	if (VI_MUTANT != VI_MUTANT_NO_MEMBARRIER && vi_seats_asymmetric(vi))
 		vi_membarrier();
+	return atomic_fetch_add(&vi->commits, 1);
 }
 
 /* An access in the way is over sooner than we would be asleep. */
 static bool fence_blocked_spin(struct fence *f)
 {
 	for (int i = 0; i < SPINS; i++) {
-		if (!fence_blocked(f))
+		const struct vi_pin *pin;
+
+		if (!fence_blocked_still(f, NULL))
 			return false;
-		if (!f->blocker || (atomic_load(&f->blocker->word) &
-				    VI_PIN_STATE) == VI_PIN_HELD)
+		pin = f->blocker.pin;
+		if (!pin ||
+		    (atomic_load(&pin->word) & VI_PIN_STATE) == VI_PIN_HELD)
 			return true;
 #if defined(__x86_64__) || defined(__i386__)
 		__builtin_ia32_pause();
 #endif
 	}
-	return fence_blocked(f);
+	return true;
+}
+
+static uint64_t later(uint64_t now, uint64_t ns)
+{
+	return ns < UINT64_MAX - now ? now + ns : UINT64_MAX;
+}
+
+static uint64_t timeout_of(const struct fence *f)
+{
+	return f->timeout ? f->timeout : f->vi->fence_timeout;
 }
 
 static void fence_pend(struct fence *f)
 {
+	struct vi_extent what[EXTENTS];
+	struct vi_taking t = taking_of(f);
 	struct viommu *vi = f->vi;
 
 	f->since = vi_max(vi_clock(&vi->env), 1);
+	f->deadline = later(f->since, timeout_of(f));
+	f->due = atomic_load(&vi->given_up) ? f->since : f->deadline;
+	/* what was found may be gone by the time that drops tell us */
+	f->blocker = (struct vi_blocker){ NULL, NULL };
+	VI_PROBE3(fence_wait, f, f->what[0].start, f->what[0].last);
 	atomic_fetch_add_explicit(&vi->fences_waited, 1, memory_order_relaxed);
+	memcpy(what, f->what, f->n * sizeof(what[0]));
+	t.what = what;
 	vi_lock(&vi->pending_lock);
 	vi_list_add_tail(&vi->pending, &f->pending);
 	atomic_fetch_add(&vi->npending, 1);
@@ -285,7 +412,8 @@ static void fence_pend(struct fence *f)
 		vi_membarrier();
 	else
 		atomic_thread_fence(memory_order_seq_cst);
-	vi_fence_settle(vi);
+	vi_pin_revoke(vi, &t);
+	vi_fence_settle(vi, NULL);
 }
 
 void viommu_fence_commit(struct viommu_fence *pub, viommu_fence_fn *done,
@@ -303,11 +431,10 @@ void viommu_fence_commit(struct viommu_fence *pub, viommu_fence_fn *done,
 			done(pub, arg);
 		return;
 	}
+	VI_PROBE3(fence_commit, f, f->what[0].start, f->what[0].last);
 	atomic_fetch_add_explicit(&vi->fences, 1, memory_order_relaxed);
 	atomic_store(&f->state, COMMITTED);
-	VI_WINDOW();
-	taker_order(vi);
-	f->seq = atomic_fetch_add(&vi->commits, 1);
+	f->seq = vi_fence_number(vi);
 	VI_WINDOW();
 	if (fence_blocked_spin(f))
 		fence_pend(f);
@@ -320,37 +447,65 @@ bool viommu_fence_done(const struct viommu_fence *pub)
 	return atomic_load(&fence_of_const(pub)->state) == DONE;
 }
 
-static void deadline_of(struct timespec *ts, int64_t timeout_ns)
+/* ---- waiting ---------------------------------------------------------- */
+
+/* On CLOCK_MONOTONIC, in nanoseconds: what conditions go by. */
+static uint64_t monotonic(void)
 {
-	clock_gettime(CLOCK_MONOTONIC, ts);
-	ts->tv_sec += timeout_ns / 1000000000;
-	ts->tv_nsec += timeout_ns % 1000000000;
-	if (ts->tv_nsec >= 1000000000) {
-		ts->tv_sec++;
-		ts->tv_nsec -= 1000000000;
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
+/* Sleep until the fence may be done, failed or overdue, or @until has come. */
+static void wait_locked(struct viommu *vi, struct fence *f, uint64_t until)
+	VI_REQUIRES(&vi->pending_lock)
+{
+	uint64_t due = f->due, now;
+	struct timespec ts;
+
+	if (due != UINT64_MAX) {
+		now = vi_clock(&vi->env);
+		/* passed, and still there: nobody could look, try again */
+		due = due > now ? due - now : RETRY_NS;
+		until = vi_min(until, later(monotonic(), due));
 	}
+	if (until == UINT64_MAX) {
+		vi_wait(&vi->done, &vi->pending_lock);
+		return;
+	}
+	ts.tv_sec = (time_t)(until / 1000000000);
+	ts.tv_nsec = (long)(until % 1000000000);
+	(void)vi_wait_until(&vi->done, &vi->pending_lock, &ts);
 }
 
 int viommu_fence_wait(struct viommu_fence *pub, int64_t timeout_ns)
 {
 	struct fence *f = fence_of(pub);
 	struct viommu *vi = f->vi;
-	struct timespec ts = { 0 };
-	int rc = 0;
+	uint64_t until = timeout_ns < 0
+				 ? UINT64_MAX
+				 : later(monotonic(), (uint64_t)timeout_ns);
+	int rc = -EAGAIN;
 
 	VI_BUG_ON(atomic_load(&f->state) == OPEN || f->done);
-	if (atomic_load(&f->state) == DONE)
-		return 0;
-	if (timeout_ns >= 0)
-		deadline_of(&ts, timeout_ns);
-	vi_lock(&vi->pending_lock);
-	while (atomic_load(&f->state) != DONE && !rc)
-		rc = timeout_ns < 0
-			     ? pthread_cond_wait(&vi->done, &vi->pending_lock.m)
-			     : pthread_cond_timedwait(&vi->done,
-						      &vi->pending_lock.m, &ts);
-	rc = atomic_load(&f->state) == DONE ? 0 : -ETIMEDOUT;
-	vi_unlock(&vi->pending_lock);
+	while (rc == -EAGAIN) {
+		if (atomic_load(&f->state) == DONE)
+			return 0;
+		if (vi_fence_deadline(vi) <= vi_clock(&vi->env))
+			vi_fence_expire(vi, vi_clock(&vi->env));
+		vi_lock(&vi->pending_lock);
+		if (atomic_load(&f->state) == DONE)
+			rc = 0;
+		else if (atomic_load(&f->has_failed))
+			rc = -ECANCELED;
+		else if (until != UINT64_MAX && monotonic() >= until)
+			rc = -ETIMEDOUT;
+		else
+			wait_locked(vi, f, until);
+		vi_unlock(&vi->pending_lock);
+	}
 	return rc;
 }
 
@@ -368,5 +523,127 @@ void viommu_fence_release(struct viommu_fence *pub)
 	struct viommu *vi = f->vi;
 
 	if (atomic_fetch_sub(&f->holds, 1) == 1 && atomic_load(&vi->npending))
-		vi_fence_settle(vi);
+		vi_fence_settle(vi, NULL);
+}
+
+/* ---- deadlines -------------------------------------------------------- */
+
+uint64_t vi_fence_deadline(struct viommu *vi)
+{
+	uint64_t first = UINT64_MAX;
+	struct vi_list *l;
+
+	if (!atomic_load(&vi->npending))
+		return UINT64_MAX;
+	vi_lock(&vi->pending_lock);
+	vi_list_for_each (l, &vi->pending)
+		first = vi_min(first,
+			       vi_list_of(l, struct fence, pending)->due);
+	vi_unlock(&vi->pending_lock);
+	return first;
+}
+
+/* A fence that is due: who is in its way.  The fence itself may be done, and
+ * gone, as soon as the pending lock is released. */
+struct overdue {
+	struct fence *f;
+	uint64_t seq; /* no two fences have the same */
+	bool expired; /* not only due */
+	struct viommu_expiry expiry;
+	struct viommu_endpoint *ep; /* or NULL: nobody who could be asked */
+};
+
+/* One that is due, with @pin keeping the endpoint; its time is set anew. */
+static bool overdue_take(struct viommu *vi, uint64_t now, struct vi_pin *pin,
+			 struct overdue *out)
+{
+	struct vi_extent held = { 0 };
+	struct fence *f = NULL;
+	struct vi_list *l;
+
+	vi_lock(&vi->pending_lock);
+	vi_list_for_each (l, &vi->pending) {
+		f = vi_list_of(l, struct fence, pending);
+		if (f->due <= now)
+			break;
+	}
+	if (l != &vi->pending) {
+		struct vi_taking t = taking_of(f);
+
+		*out = (struct overdue){
+			.f = f,
+			.seq = f->seq,
+			.expired = f->deadline <= now,
+			.expiry.waited_ns = now - f->since,
+		};
+		if (out->expired)
+			f->deadline = later(now, timeout_of(f));
+		f->due = f->deadline;
+		if (!atomic_load(&f->has_failed) &&
+		    vi_pin_inherit(vi, pin, &t, &held))
+			out->ep = held.ep;
+		out->expiry.start = held.start;
+		out->expiry.last = held.last;
+	}
+	vi_unlock(&vi->pending_lock);
+	return l != &vi->pending;
+}
+
+/* The endpoint in the way was given up: so far this fence has failed. */
+static void overdue_fail(struct viommu *vi, const struct overdue *o)
+{
+	viommu_fence_fn *failed = NULL;
+	struct fence *f = NULL;
+	struct vi_list *l;
+
+	vi_lock(&vi->pending_lock);
+	vi_list_for_each (l, &vi->pending) {
+		f = vi_list_of(l, struct fence, pending);
+		if (f == o->f && f->seq == o->seq &&
+		    !atomic_exchange(&f->has_failed, true))
+			break;
+	}
+	if (l != &vi->pending) {
+		f->due = f->deadline = UINT64_MAX;
+		failed = f->failed;
+		/* not done before it has been told */
+		atomic_fetch_add(&f->holds, 1);
+		atomic_fetch_add_explicit(&vi->fences_failed, 1,
+					  memory_order_relaxed);
+		vi_signal_all(&vi->done);
+	}
+	vi_unlock(&vi->pending_lock);
+	if (l == &vi->pending)
+		return;
+	VI_PROBE1(fence_failed, f);
+	if (failed)
+		failed((struct viommu_fence *)(void *)f, f->arg);
+	viommu_fence_release((struct viommu_fence *)(void *)f);
+}
+
+static void overdue_handle(struct viommu *vi, struct overdue *o)
+{
+	if (o->expired)
+		atomic_fetch_add_explicit(&vi->expired, 1,
+					  memory_order_relaxed);
+	VI_PROBE3(fence_expire, o->f, o->expiry.waited_ns, o->ep);
+	if (o->ep && vi_endpoint_expire(o->ep, &o->expiry, o->expired))
+		overdue_fail(vi, o);
+}
+
+void vi_fence_expire(struct viommu *vi, uint64_t now)
+{
+	struct overdue o = { 0 };
+
+	if (VI_MUTANT == VI_MUTANT_EARLY_DEADLINE)
+		now = later(now, 1000);
+	while (vi_fence_deadline(vi) <= now) {
+		struct vi_pin *pin = vi_pin_claim(vi);
+
+		/* no seat: there is a thread too many; they will poll */
+		if (!pin || !overdue_take(vi, now, pin, &o))
+			return;
+		overdue_handle(vi, &o);
+		vi_pin_drop(vi, pin);
+	}
 }

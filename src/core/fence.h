@@ -14,8 +14,27 @@ void vi_fence_gather(struct viommu_fence *f, struct viommu *vi,
 /* L8: free @list when @f is done.  After a gather. */
 void vi_fence_retire(struct viommu_fence *f, struct vi_retire *list);
 
-/* A pin went: are there fences that waited for it only? */
-void vi_fence_settle(struct viommu *vi);
+/* A pin went, or the map @gone of an index: are there fences that waited for
+ * it only?  Their callbacks run. */
+void vi_fence_settle(struct viommu *vi, const struct vi_held *gone);
+
+/*
+ * The table was changed: make the taker's order (pin.h, first pair).  The
+ * number of this change: accesses that began before have it or a lesser one.
+ */
+uint64_t vi_fence_number(struct viommu *vi);
+
+/* Is nobody in the way of @t, whose number was taken? */
+bool vi_fence_clear(struct viommu *vi, const struct vi_taking *t);
+
+/* Does a pending fence wait for the map @h, which the caller holds? */
+bool vi_fence_waits(struct viommu *vi, const struct vi_held *h);
+
+/* When vi_fence_expire() has something to do, or UINT64_MAX. */
+uint64_t vi_fence_deadline(struct viommu *vi);
+
+/* L9: deadlines up to @now have passed.  Callbacks run. */
+void vi_fence_expire(struct viommu *vi, uint64_t now);
 
 /* The shortest wait that is counted in a bucket of vi->waits, nanoseconds. */
 uint64_t vi_fence_wait_of_bucket(unsigned bucket);

@@ -21,14 +21,16 @@ enum {
 
 struct viommu {
 	/* read by every access, written by nobody or by commits */
-	uint64_t id;	 /* of all instances there ever were, for seats */
-	bool asymmetric; /* who orders pin and table: see core/pin.h */
-	bool membarrier; /* the kernel has it */
+	uint64_t id;	  /* of all instances there ever were, for seats */
+	uint32_t barrier; /* enum viommu_barrier: see core/pin.h */
+	bool membarrier;  /* the kernel has it */
 	uint32_t nseats;
 	struct vi_seat *seats;
 	_Atomic(uint32_t) seats_used; /* the first ones; only grows */
 	_Atomic(uint32_t) npending;   /* fences that wait */
 	_Atomic(uint64_t) commits;
+	_Atomic(uint64_t) heirs;    /* pins that were inherited */
+	_Atomic(uint32_t) given_up; /* endpoints that are */
 
 	struct viommu_env env;
 	struct vi_list instances; /* VI_GUARDED(registry, pin.c) */
@@ -38,18 +40,31 @@ struct viommu {
 	/* topology: who exists, who sees what.  Outermost. */
 	struct vi_lock lock;
 	struct vi_list endpoints[VI_EP_BUCKETS]; /* VI_GUARDED(lock) */
+	struct vi_list spaces;			 /* VI_GUARDED(lock) */
 	uint32_t nendpoints, max_endpoints;
 
 	struct vi_lock backings_lock;
 	struct vi_list backings; /* VI_GUARDED(backings_lock) */
 
+	struct vi_lock remote_lock;
+	struct vi_list remotes; /* questions: VI_GUARDED(remote_lock), miss.c */
+
+	/* maps that are being asked to let go; innermost */
+	struct vi_lock asking_lock;
+	pthread_cond_t asked;
+	struct vi_list asking; /* VI_GUARDED(asking_lock) */
+
 	uint64_t max_mappings;
 	_Alignas(64) _Atomic(uint64_t) mappings;
 	_Atomic(uint64_t) mapped, unmapped, faults, fences, fences_waited;
+	_Atomic(uint64_t) fences_failed, expired, revokes;
+	_Atomic(uint64_t) misses, space_ids;
 
-	/* pending fences; innermost */
+	/* pending fences */
+	uint64_t fence_timeout;
 	struct vi_lock pending_lock;
-	pthread_cond_t done;		 /* a fence without callback is done */
+	pthread_cond_t done;		 /* a fence without callback is done,
+					  * or one has failed */
 	struct vi_list pending;		 /* VI_GUARDED(pending_lock) */
 	uint64_t waits[VI_WAIT_BUCKETS]; /* VI_GUARDED(pending_lock) */
 	uint64_t wait_max;		 /* VI_GUARDED(pending_lock) */

@@ -3,6 +3,9 @@
  * What guest-physical addresses mean.  Adding builds the region aside and
  * publishes it in the tree; removing takes it from the tree, gathers its GPA
  * range, and retires it: host memory and mapping go when the fence is done.
+ *
+ * A region that is retired keeps the structure of its memory, whose files it
+ * shares: its fence may be done after the one that the memory went with.
  */
 #include "core/memory.h"
 
@@ -11,30 +14,34 @@
 
 #include "base/opts.h"
 #include "core/backing.h"
+#include "core/dirty.h"
 #include "core/fence.h"
 #include "core/instance.h"
 
-struct vi_region {
-	struct vi_retire retire;
-	struct viommu *vi;
-	uint64_t gpa, last;
-	struct vi_backing *backing; /* or NULL: the caller's pointer */
-};
+static void memory_put(struct viommu_memory *mem)
+{
+	if (atomic_fetch_sub(&mem->refs, 1) != 1)
+		return;
+	vi_lock_fini(&mem->backings_lock);
+	vi_free(&mem->vi->env, mem);
+}
 
 static void region_free(struct vi_region *r)
 {
+	struct viommu_memory *mem = r->mem;
+
 	if (r->backing)
 		vi_backing_put(r->backing);
-	vi_free(&r->vi->env, r);
+	vi_free(&mem->vi->env, r);
+	memory_put(mem);
 }
 
 static void region_retired(struct vi_retire *retire)
 {
-	region_free((struct vi_region *)(void *)retire);
+	region_free(vi_list_of(retire, struct vi_region, retire));
 }
-_Static_assert(offsetof(struct vi_region, retire) == 0, "cast above");
 
-static void memory_free(struct vi_retire *retire)
+static void memory_retired(struct vi_retire *retire)
 {
 	struct viommu_memory *mem =
 		vi_list_of(retire, struct viommu_memory, retire);
@@ -42,7 +49,7 @@ static void memory_free(struct vi_retire *retire)
 	vi_radix_fini(&mem->table);
 	vi_lock_fini(&mem->lock);
 	vi_free(&mem->vi->env, mem->regions);
-	vi_free(&mem->vi->env, mem);
+	memory_put(mem);
 }
 
 struct viommu_memory *viommu_memory_of(struct viommu *vi)
@@ -52,14 +59,17 @@ struct viommu_memory *viommu_memory_of(struct viommu *vi)
 
 int viommu_memory_create(struct viommu *vi, struct viommu_memory **out)
 {
-	struct viommu_memory *mem =
-		vi_alloc(&vi->env, sizeof(*mem), _Alignof(max_align_t));
+	struct viommu_memory *mem = vi_alloc(&vi->env, sizeof(*mem),
+					     _Alignof(struct viommu_memory));
 
 	if (!mem)
 		return -ENOMEM;
 	mem->vi = vi;
-	mem->retire.free = memory_free;
+	mem->retire.free = memory_retired;
+	atomic_init(&mem->refs, 1);
 	vi_lock_init(&mem->lock);
+	vi_lock_init(&mem->backings_lock);
+	vi_list_init(&mem->backings);
 	vi_radix_init(&mem->table, &vi->tables, 0);
 	*out = mem;
 	return 0;
@@ -67,9 +77,7 @@ int viommu_memory_create(struct viommu *vi, struct viommu_memory **out)
 
 /* ---- regions, sorted -------------------------------------------------- */
 
-/* The first region whose last is at or after @gpa. */
-static size_t region_find_locked(struct viommu_memory *mem, uint64_t gpa)
-	VI_REQUIRES(&mem->lock)
+size_t vi_memory_find_locked(struct viommu_memory *mem, uint64_t gpa)
 {
 	size_t lo = 0, hi = mem->nregions;
 
@@ -109,51 +117,58 @@ static int regions_reserve_locked(struct viommu_memory *mem)
 /* ---- add -------------------------------------------------------------- */
 
 static int region_make(struct viommu_memory *mem, const struct viommu_region *c,
-		       struct vi_region **out, void **host)
+		       struct vi_region **out)
 {
-	struct viommu *vi = mem->vi;
-	struct vi_region *r = vi_alloc(&vi->env, sizeof(*r), sizeof(void *));
+	struct vi_region *r =
+		vi_alloc(&mem->vi->env, sizeof(*r), _Alignof(max_align_t));
+	void *host = c->host;
 	int rc = 0;
 
 	if (!r)
 		return -ENOMEM;
+	if (!host)
+		rc = vi_backing_get(mem, c, &r->backing, &host);
+	if (rc) {
+		vi_free(&mem->vi->env, r);
+		return rc;
+	}
 	r->retire.free = region_retired;
-	r->vi = vi;
+	r->mem = mem;
 	r->gpa = c->gpa;
 	r->last = c->gpa + (c->len - 1);
-	*host = c->host;
-	if (!c->host) {
-		rc = vi_backing_get(vi, c->fd, c->fd_offset + c->len,
-				    c->prot & VIOMMU_WRITE, &r->backing);
-		if (!rc)
-			*host = vi_backing_at(r->backing, c->fd_offset);
-	}
-	if (rc)
-		vi_free(&vi->env, r);
-	else
-		*out = r;
-	return rc;
+	r->host.key = mem;
+	r->host.start = (uintptr_t)host;
+	r->host.last = (uintptr_t)host + (c->len - 1);
+	atomic_fetch_add(&mem->refs, 1);
+	*out = r;
+	return 0;
 }
 
 static int region_publish_locked(struct viommu_memory *mem, struct vi_region *r,
-				 void *host, uint32_t prot)
-	VI_REQUIRES(&mem->lock)
+				 uint32_t prot) VI_REQUIRES(&mem->lock)
 {
-	size_t i = region_find_locked(mem, r->gpa);
+	size_t i = vi_memory_find_locked(mem, r->gpa);
 	int rc;
 
 	if (i < mem->nregions && mem->regions[i]->gpa <= r->last)
 		return -EEXIST;
 	rc = regions_reserve_locked(mem);
-	if (!rc)
-		rc = vi_radix_map(&mem->table, r->gpa, r->last, (uintptr_t)host,
-				  prot);
 	if (rc)
+		return rc;
+	/* no access may find memory whose log is not there */
+	rc = vi_dirty_cover_locked(mem, r);
+	if (rc)
+		return rc;
+	rc = vi_radix_map(&mem->table, r->gpa, r->last, r->host.start, prot);
+	if (rc) {
+		vi_dirty_uncover_locked(mem, r, NULL);
 		return rc == -ERANGE ? -EOVERFLOW : rc;
+	}
 	memmove(&mem->regions[i + 1], &mem->regions[i],
 		(mem->nregions - i) * sizeof(struct vi_region *));
 	mem->regions[i] = r;
 	mem->nregions++;
+	vi_itree_insert(&mem->by_host, &r->host);
 	return 0;
 }
 
@@ -161,7 +176,6 @@ int viommu_memory_add(struct viommu_memory *mem, const struct viommu_region *in)
 {
 	struct viommu_region c;
 	struct vi_region *r;
-	void *host;
 	int rc;
 
 	if (vi_opts_copy(&c, sizeof(c), in, in->size, sizeof(c)))
@@ -173,11 +187,11 @@ int viommu_memory_add(struct viommu_memory *mem, const struct viommu_region *in)
 		return -EINVAL;
 	if (!c.host && (c.fd < 0 || c.fd_offset + c.len < c.len))
 		return -EINVAL;
-	rc = region_make(mem, &c, &r, &host);
+	rc = region_make(mem, &c, &r);
 	if (rc)
 		return rc;
 	vi_lock(&mem->lock);
-	rc = region_publish_locked(mem, r, host, c.prot);
+	rc = region_publish_locked(mem, r, c.prot);
 	vi_unlock(&mem->lock);
 	if (rc)
 		region_free(r); /* no access has seen it */
@@ -202,10 +216,14 @@ static void regions_remove_locked(struct viommu_memory *mem, size_t i, size_t j,
 				&(struct vi_extent){ .mem = mem,
 						     .start = r->gpa,
 						     .last = r->last });
+		vi_dirty_uncover_locked(mem, r, &gone);
+		vi_itree_remove(&mem->by_host, &r->host);
 		vi_retire_add(&gone, &r->retire);
 	}
 	if (!gone)
 		return;
+	/* windows: after the table, before the fence can be committed */
+	atomic_fetch_add(&mem->generation, 1);
 	vi_fence_retire(f, gone);
 	memmove(&mem->regions[i], &mem->regions[j],
 		(mem->nregions - j) * sizeof(struct vi_region *));
@@ -224,7 +242,7 @@ int viommu_memory_remove(struct viommu_memory *mem, viommu_gpa_t gpa,
 	if (last < gpa)
 		return -EINVAL;
 	vi_lock(&mem->lock);
-	i = region_find_locked(mem, gpa);
+	i = vi_memory_find_locked(mem, gpa);
 	for (j = i; j < mem->nregions && mem->regions[j]->gpa <= last; j++)
 		if (mem->regions[j]->gpa < gpa || mem->regions[j]->last > last)
 			rc = -ERANGE;
@@ -239,6 +257,7 @@ int viommu_memory_remove(struct viommu_memory *mem, viommu_gpa_t gpa,
 void viommu_memory_destroy(struct viommu_memory *mem, struct viommu_fence *f)
 {
 	VI_BUG_ON(mem == mem->vi->memory);
+	viommu_memory_dirty_stop(mem, f);
 	vi_lock(&mem->lock);
 	regions_remove_locked(mem, 0, mem->nregions, f);
 	vi_unlock(&mem->lock);

@@ -4,24 +4,49 @@
 
 #include <viommu/memory.h>
 
+#include "base/itree.h"
+#include "base/list.h"
 #include "base/lock.h"
 #include "base/retire.h"
 #include "table/radix.h"
 
-struct vi_region;
+struct vi_dirty;
+
+struct vi_region {
+	struct vi_retire retire;
+	struct viommu_memory *mem; /* has a reference */
+	uint64_t gpa, last;
+	struct vi_inode host;	    /* where it is, in the memory's by_host */
+	struct vi_backing *backing; /* or NULL: the caller's pointer */
+};
 
 /*
  * One tree from GPA to pointer, byte-granular, which accesses read without a
  * lock; and beside it the regions, sorted, for those who add and remove.
  */
 struct viommu_memory {
-	struct viommu *vi;
+	/* one line, which every access reads: to the table's top */
+	_Alignas(64) struct viommu *vi;
+	_Atomic(struct vi_dirty *) dirty; /* or NULL; writers: lock */
+	/* grows when a region went: as a space's */
+	_Atomic(uint64_t) generation;
 	struct vi_radix table; /* writers: lock */
-	struct vi_lock lock;
+
+	_Alignas(64) struct vi_lock lock;
 	struct vi_region **regions; /* VI_GUARDED(lock), by gpa */
 	size_t nregions, room;	    /* VI_GUARDED(lock) */
+	struct vi_itree by_host;    /* VI_GUARDED(lock) */
+
+	struct vi_lock backings_lock;
+	struct vi_list backings; /* VI_GUARDED(backings_lock) */
+
+	_Atomic(uint64_t) refs; /* the handle's, and one a region */
 	struct vi_retire retire;
 };
+
+/* The first region whose last is at or after @gpa, or nregions. */
+size_t vi_memory_find_locked(struct viommu_memory *mem, uint64_t gpa)
+	VI_REQUIRES(&mem->lock);
 
 /* The part of [gpa, gpa + len - 1] (len > 0) that lies in one piece at *host:
  * its length, or 0 if gpa is not memory with @prot (READ, WRITE). */

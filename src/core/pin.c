@@ -1,19 +1,25 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * See pin.h for the protocol.  The registry of live instances serves one
- * purpose: a thread that exits leaves its seats, in whichever instances are
- * still there.
+ * See pin.h for the protocol; index.c has the maps that are not in seats.  The
+ * registry of live instances serves one purpose: a thread that exits leaves
+ * its seats, in whichever instances are still there.
  */
 #include "core/pin.h"
 
 #include <errno.h>
 
 #include "base/range.h"
+#include "core/endpoint.h"
 #include "core/fence.h"
+#include "core/index.h"
 #include "core/instance.h"
 
 enum {
 	HINTS = 4, /* instances that a thread finds its seat in at once */
+	/* An asymmetric seat costs each commit some 1.5 us, a fenced one each
+	 * publication some 6 ns: it pays up to one commit in 256. */
+	TURN = 1024,
+	TURN_COMMITS = TURN / 256,
 };
 
 /* A thread's seats.  Its address is the thread's name. */
@@ -58,19 +64,25 @@ static void key_make(void)
 	key_error = -pthread_key_create(&key, thread_leave);
 }
 
-int vi_seats_init(struct viommu *vi, uint32_t max_pins)
+int vi_seats_init(struct viommu *vi, uint32_t max_threads)
 {
 	pthread_once(&once, key_make);
 	if (key_error)
 		return -ENOMEM;
-	vi->nseats = (max_pins + VI_SEAT_PINS - 1) / VI_SEAT_PINS;
+	vi->nseats = max_threads;
 	vi->seats = vi_alloc(&vi->env, vi->nseats * sizeof(*vi->seats),
 			     _Alignof(struct vi_seat));
 	if (!vi->seats)
 		return -ENOMEM;
-	for (uint32_t i = 0; i < vi->nseats; i++)
+	for (uint32_t i = 0; i < vi->nseats; i++) {
+		struct vi_seat *seat = &vi->seats[i];
+
+		seat->asymmetric = vi->barrier == VIOMMU_BARRIER_ASYMMETRIC;
+		seat->until = TURN;
+		vi_lock_init(&seat->lock);
 		for (int j = 0; j < VI_SEAT_PINS; j++)
-			vi->seats[i].pin[j].seat = &vi->seats[i];
+			seat->pin[j].seat = seat;
+	}
 	vi_lock(&registry);
 	vi->id = ++last_id;
 	vi_list_add_tail(&instances, &vi->instances);
@@ -83,17 +95,20 @@ void vi_seats_fini(struct viommu *vi)
 	vi_lock(&registry);
 	vi_list_remove(&vi->instances);
 	vi_unlock(&registry);
+	for (uint32_t i = 0; i < vi->nseats; i++)
+		vi_lock_fini(&vi->seats[i].lock);
 	vi_free(&vi->env, vi->seats);
 }
 
-bool vi_seats_others(struct viommu *vi)
+bool vi_seats_asymmetric(struct viommu *vi)
 {
 	uint32_t n = atomic_load(&vi->seats_used);
 
 	for (uint32_t i = 0; i < n; i++) {
-		uintptr_t owner = atomic_load(&vi->seats[i].owner);
+		struct vi_seat *seat = &vi->seats[i];
+		uintptr_t owner = atomic_load(&seat->owner);
 
-		if (owner && owner != self())
+		if (owner && owner != self() && atomic_load(&seat->asymmetric))
 			return true;
 	}
 	return false;
@@ -101,11 +116,11 @@ bool vi_seats_others(struct viommu *vi)
 
 /* ---- claiming --------------------------------------------------------- */
 
-static struct vi_pin *seat_idle_pin(struct vi_seat *seat)
+static struct vi_pin *seat_idle_pin(struct vi_seat *seat, uint32_t from)
 {
 	uint32_t used = atomic_load_explicit(&seat->used, memory_order_relaxed);
 
-	for (uint32_t i = 0; i < VI_SEAT_PINS; i++) {
+	for (uint32_t i = from; i < VI_SEAT_PINS; i++) {
 		struct vi_pin *pin = &seat->pin[i];
 
 		/* acquire: what its last user did is done */
@@ -136,47 +151,60 @@ static bool seat_keep(struct vi_seat *seat)
 	return false;
 }
 
-/* A seat of this thread, or a free one, that has an idle pin. */
-static struct vi_pin *seat_take(struct viommu *vi, struct hint *hint)
+/* This thread's seat, or a free one. */
+static struct vi_seat *seat_take(struct viommu *vi, struct hint *hint)
 {
 	uint32_t used = atomic_load(&vi->seats_used);
-	struct vi_pin *pin;
+	struct vi_seat *mine = NULL;
 
-	for (uint32_t i = 0; i < vi->nseats; i++) {
+	for (uint32_t i = 0; i < used && !mine; i++)
+		if (atomic_load(&vi->seats[i].owner) == self())
+			mine = &vi->seats[i];
+	for (uint32_t i = 0; i < vi->nseats && !mine; i++) {
 		struct vi_seat *seat = &vi->seats[i];
-		uintptr_t owner = atomic_load(&seat->owner);
+		uintptr_t nobody = 0;
 
-		if (owner && owner != self())
-			continue;
-		if (!owner && !atomic_compare_exchange_strong(&seat->owner,
-							      &owner, self()))
+		if (atomic_load(&seat->owner) ||
+		    !atomic_compare_exchange_strong(&seat->owner, &nobody,
+						    self()))
 			continue;
 		while (i >= used && !atomic_compare_exchange_weak(
 					    &vi->seats_used, &used, i + 1))
 			;
 		if (!seat_keep(seat))
 			return NULL;
-		pin = seat_idle_pin(seat);
-		if (pin) {
-			hint->id = vi->id;
-			hint->seat = seat;
-			return pin;
-		}
+		mine = seat;
 	}
-	return NULL;
+	if (mine) {
+		hint->id = vi->id;
+		hint->seat = mine;
+	}
+	return mine;
+}
+
+static struct vi_seat *seat_of_thread(struct viommu *vi)
+{
+	struct hint *hint = &hints[vi->id % HINTS];
+
+	return VI_LIKELY(hint->id == vi->id) ? hint->seat : seat_take(vi, hint);
 }
 
 struct vi_pin *vi_pin_claim(struct viommu *vi)
 {
-	struct hint *hint = &hints[vi->id % HINTS];
+	struct vi_seat *seat = seat_of_thread(vi);
+
+	return VI_LIKELY(seat != NULL) ? seat_idle_pin(seat, 0) : NULL;
+}
+
+struct vi_pin *vi_pin_claim_long(struct viommu *vi)
+{
+	struct vi_seat *seat = seat_of_thread(vi);
 	struct vi_pin *pin;
 
-	if (VI_LIKELY(hint->id == vi->id)) {
-		pin = seat_idle_pin(hint->seat);
-		if (VI_LIKELY(pin != NULL))
-			return pin;
-	}
-	return seat_take(vi, hint);
+	if (VI_UNLIKELY(!seat))
+		return NULL;
+	pin = seat_idle_pin(seat, VI_SEAT_SHORT);
+	return VI_LIKELY(pin != NULL) ? pin : seat_idle_pin(seat, 0);
 }
 
 /* ---- a pin's life ----------------------------------------------------- */
@@ -192,12 +220,49 @@ static uint64_t pin_word(const struct vi_pin *pin)
 	return atomic_load_explicit(&pin->word, memory_order_relaxed);
 }
 
+/*
+ * AUTO: who shall pay?  Only the owner changes how its pins are published.  To
+ * asymmetric it says so before the first plain store; to fenced after the last
+ * one, with a full barrier between: a taker that finds the seat fenced sees
+ * whatever was published otherwise.
+ */
+static void seat_choose(struct viommu *vi, struct vi_seat *seat)
+{
+	uint64_t commits =
+		atomic_load_explicit(&vi->commits, memory_order_relaxed);
+
+	seat->until = TURN;
+	if (vi->barrier == VIOMMU_BARRIER_AUTO && vi->membarrier) {
+		atomic_thread_fence(memory_order_seq_cst);
+		atomic_store(&seat->asymmetric,
+			     commits - seat->commits <= TURN_COMMITS);
+		atomic_thread_fence(memory_order_seq_cst);
+	}
+	seat->commits = commits;
+}
+
+static void pin_publish_word(struct vi_pin *pin, uint64_t word)
+{
+	struct vi_seat *seat = pin->seat;
+
+	VI_WINDOW();
+	if (atomic_load_explicit(&seat->asymmetric, memory_order_relaxed)) {
+		atomic_store_explicit(&pin->word, word, memory_order_release);
+		atomic_signal_fence(memory_order_seq_cst);
+	} else {
+		atomic_store(&pin->word, word);
+	}
+	VI_WINDOW();
+}
+
 void vi_pin_publish(struct viommu *vi, struct vi_pin *pin,
 		    const struct vi_extent *what)
 {
 	uint64_t word = (pin_word(pin) & ~(uint64_t)VI_PIN_STATE) +
 			(VI_PIN_STATE + 1) + VI_PIN_BUSY;
 
+	if (VI_UNLIKELY(!--pin->seat->until))
+		seat_choose(vi, pin->seat);
 	/* acquire: an access that began after a commit, by this number, sees
 	 * the table as it was changed */
 	PIN_SET(pin->seq, PIN_GET(vi->commits));
@@ -206,18 +271,8 @@ void vi_pin_publish(struct viommu *vi, struct vi_pin *pin,
 	PIN_SET(pin->mem, what->mem);
 	PIN_SET(pin->start, what->start);
 	PIN_SET(pin->last, what->last);
-	PIN_SET(pin->gpa, what->space ? 0 : what->start);
-	PIN_SET(pin->gpa_last, what->space ? UINT64_MAX : what->last);
-	VI_WINDOW();
-	if (VI_MUTANT == VI_MUTANT_LOOK_FIRST)
-		return;
-	if (vi->asymmetric) {
-		atomic_store_explicit(&pin->word, word, memory_order_release);
-		atomic_signal_fence(memory_order_seq_cst);
-	} else {
-		atomic_store(&pin->word, word);
-	}
-	VI_WINDOW();
+	if (VI_MUTANT != VI_MUTANT_LOOK_FIRST)
+		pin_publish_word(pin, word);
 }
 
 void vi_pin_unpublish(struct vi_pin *pin)
@@ -228,8 +283,11 @@ void vi_pin_unpublish(struct vi_pin *pin)
 }
 
 /* A step after which fewer fences have to wait for @pin. */
-static void pin_step(struct viommu *vi, struct vi_pin *pin, uint64_t word)
+static void pin_step(struct viommu *vi, struct vi_pin *pin,
+		     enum vi_pin_state state)
 {
+	uint64_t word = (pin_word(pin) & ~(uint64_t)VI_PIN_STATE) | state;
+
 	VI_WINDOW();
 	if (vi->membarrier) {
 		atomic_store_explicit(&pin->word, word, memory_order_release);
@@ -238,42 +296,122 @@ static void pin_step(struct viommu *vi, struct vi_pin *pin, uint64_t word)
 		atomic_store(&pin->word, word);
 	}
 	VI_WINDOW();
-	if (VI_MUTANT == VI_MUTANT_LOST_WAKEUP)
-		return;
-	if (VI_UNLIKELY(atomic_load(&vi->npending)))
-		vi_fence_settle(vi);
 }
 
-void vi_pin_keep(struct viommu *vi, struct vi_pin *pin, uint64_t gpa,
-		 uint64_t gpa_last)
+static bool fences_pend(struct viommu *vi)
 {
-	PIN_SET(pin->gpa, gpa);
-	PIN_SET(pin->gpa_last, gpa_last);
-	pin_step(vi, pin,
-		 (pin_word(pin) & ~(uint64_t)VI_PIN_STATE) | VI_PIN_HELD);
+	return VI_MUTANT != VI_MUTANT_LOST_WAKEUP &&
+	       VI_UNLIKELY(atomic_load(&vi->npending));
 }
 
 void vi_pin_keep_endpoint(struct viommu *vi, struct vi_pin *pin)
 {
 	PIN_SET(pin->space, NULL);
 	PIN_SET(pin->mem, NULL);
-	pin_step(vi, pin,
-		 (pin_word(pin) & ~(uint64_t)VI_PIN_STATE) | VI_PIN_HELD);
+	PIN_SET(pin->prot, 0);
+	pin_step(vi, pin, VI_PIN_HELD);
+	if (fences_pend(vi))
+		vi_fence_settle(vi, NULL);
 }
 
 void vi_pin_drop(struct viommu *vi, struct vi_pin *pin)
 {
-	pin_step(vi, pin, pin_word(pin) & ~(uint64_t)VI_PIN_STATE);
+	pin_step(vi, pin, VI_PIN_IDLE);
+	if (fences_pend(vi))
+		vi_fence_settle(vi, NULL);
+}
+
+/* ---- maps ------------------------------------------------------------- */
+
+static void held_in_pin(struct vi_pin *pin, struct viommu_dma *d, uint64_t gpa,
+			uint64_t gpa_last)
+{
+	struct vi_held *h = vi_held_of(d);
+
+	h->pin = pin;
+	PIN_SET(pin->gpa, gpa);
+	PIN_SET(pin->gpa_last, gpa_last);
+	PIN_SET(pin->prot, d->prot);
+	pin_step(h->vi, pin, VI_PIN_HELD);
+}
+
+static void held_drop(struct vi_held *h)
+{
+	if (h->pin)
+		pin_step(h->vi, h->pin, VI_PIN_IDLE);
+	else
+		vi_index_remove(h);
+}
+
+static void keep_undo(struct vi_held *h)
+{
+	held_drop(h);
+	if (fences_pend(h->vi) && VI_MUTANT != VI_MUTANT_NO_SETTLE)
+		vi_fence_settle(h->vi, h);
+}
+
+void vi_pin_let_go(struct vi_held *h)
+{
+	struct viommu *vi = h->vi;
+
+	held_drop(h);
+	if (fences_pend(vi))
+		vi_fence_settle(vi, h);
+}
+
+bool vi_pin_keep(struct vi_pin *pin, struct viommu_dma *d, uint64_t gpa,
+		 uint64_t gpa_last)
+{
+	struct vi_held *h = vi_held_of(d);
+	struct viommu *vi = d->ep->vi;
+
+	h->vi = vi;
+	h->seat = pin->seat;
+	if (pin - h->seat->pin < VI_SEAT_SHORT || d->revoke ||
+	    (h->scattered && (d->prot & VIOMMU_WRITE))) {
+		h->pin = NULL;
+		vi_index_add(pin, d, gpa, gpa_last);
+		pin_step(vi, pin, VI_PIN_IDLE);
+	} else {
+		held_in_pin(pin, d, gpa, gpa_last);
+	}
+	if (VI_UNLIKELY(fences_pend(vi))) {
+		/* one that pends and is not older was committed since the look
+		 * began, and may have asked before this map was to be found */
+		if (VI_MUTANT != VI_MUTANT_NO_RELOOK && vi_fence_waits(vi, h)) {
+			keep_undo(h);
+			return false;
+		}
+		vi_fence_settle(vi, NULL); /* BUSY went, or was narrowed */
+	}
+	/* the caller's, from here on: it may be asked, and gone */
+	if (VI_LIKELY(h->pin || vi_index_ripen(h)))
+		return true;
+	keep_undo(h);
+	return false;
 }
 
 /* ---- the taker's side ------------------------------------------------- */
 
-static bool extent_hits(const struct vi_extent *what, const struct vi_pin *pin)
+/* An access may touch any GPA that its IOVAs lead to. */
+static bool memory_hits(const struct vi_extent *what, const struct vi_pin *pin,
+			uint64_t word)
+{
+	if (PIN_GET(pin->mem) != what->mem)
+		return false;
+	if ((word & VI_PIN_STATE) == VI_PIN_HELD)
+		return vi_overlap(what->start, what->last, PIN_GET(pin->gpa),
+				  PIN_GET(pin->gpa_last));
+	return PIN_GET(pin->space) ||
+	       vi_overlap(what->start, what->last, PIN_GET(pin->start),
+			  PIN_GET(pin->last));
+}
+
+static bool extent_hits(const struct vi_extent *what, const struct vi_pin *pin,
+			uint64_t word)
 {
 	if (what->mem)
-		return PIN_GET(pin->mem) == what->mem &&
-		       vi_overlap(what->start, what->last, PIN_GET(pin->gpa),
-				  PIN_GET(pin->gpa_last));
+		return memory_hits(what, pin, word);
 	if (what->space && PIN_GET(pin->space) != what->space)
 		return false;
 	if (what->ep && PIN_GET(pin->ep) != what->ep)
@@ -282,27 +420,26 @@ static bool extent_hits(const struct vi_extent *what, const struct vi_pin *pin)
 			  PIN_GET(pin->last));
 }
 
-static bool pin_hit(const struct vi_pin *pin, uint64_t word, uint64_t seq,
-		    const struct vi_extent *what, unsigned n, bool grace)
+static bool pin_hit(const struct vi_pin *pin, uint64_t word,
+		    const struct vi_taking *t)
 {
-	if (PIN_GET(pin->seq) > seq)
+	if (PIN_GET(pin->seq) > t->seq)
 		return false;
-	if (grace && (word & VI_PIN_STATE) == VI_PIN_BUSY)
+	if (t->grace && (word & VI_PIN_STATE) == VI_PIN_BUSY)
 		return true;
-	for (unsigned i = 0; i < n; i++)
-		if (extent_hits(&what[i], pin))
+	for (unsigned i = 0; i < t->n; i++)
+		if (extent_hits(&t->what[i], pin, word))
 			return true;
 	return false;
 }
 
-bool vi_pin_blocks(const struct vi_pin *pin, uint64_t seq,
-		   const struct vi_extent *what, unsigned n, bool grace)
+bool vi_pin_blocks(const struct vi_pin *pin, const struct vi_taking *t)
 {
 	uint64_t word = PIN_GET(pin->word), again;
 	bool hit;
 
 	for (; word & VI_PIN_STATE; word = again) {
-		hit = pin_hit(pin, word, seq, what, n, grace);
+		hit = pin_hit(pin, word, t);
 		again = PIN_GET(pin->word);
 		/* same occupation, and not over: what was read is its */
 		if (again == word)
@@ -311,8 +448,113 @@ bool vi_pin_blocks(const struct vi_pin *pin, uint64_t seq,
 	return false;
 }
 
-struct vi_pin *vi_pin_find(struct viommu *vi, uint64_t seq,
-			   const struct vi_extent *what, unsigned n, bool grace)
+bool vi_held_blocks(const struct vi_held *h, const struct vi_taking *t)
+{
+	return h->pin ? vi_pin_blocks(h->pin, t) : vi_index_blocks(h, t);
+}
+
+bool vi_pin_find(struct viommu *vi, const struct vi_taking *t,
+		 struct vi_blocker *out)
+{
+	uint32_t nseats = atomic_load(&vi->seats_used);
+
+	*out = (struct vi_blocker){ NULL, NULL };
+	for (uint32_t i = 0; i < nseats; i++) {
+		struct vi_seat *seat = &vi->seats[i];
+		uint32_t npins = atomic_load(&seat->used);
+
+		for (uint32_t j = 0; j < npins; j++)
+			if (vi_pin_blocks(&seat->pin[j], t)) {
+				out->pin = &seat->pin[j];
+				return true;
+			}
+		/* after the pins: a map goes from there to here */
+		if (atomic_load(&seat->spilled)) {
+			out->held = vi_index_find(seat, t);
+			if (out->held)
+				return true;
+		}
+	}
+	return false;
+}
+
+void vi_pin_revoke(struct viommu *vi, const struct vi_taking *t)
+{
+	uint32_t nseats = atomic_load(&vi->seats_used);
+
+	for (uint32_t i = 0; i < nseats; i++)
+		if (atomic_load(&vi->seats[i].spilled))
+			vi_index_revoke(vi, &vi->seats[i], t);
+}
+
+/* ---- inheriting ------------------------------------------------------- */
+
+static void publish_heir(struct vi_pin *pin, uint64_t seq,
+			 struct viommu_endpoint *ep)
+{
+	uint64_t word = (pin_word(pin) & ~(uint64_t)VI_PIN_STATE) +
+			(VI_PIN_STATE + 1) + VI_PIN_HELD;
+
+	PIN_SET(pin->seq, seq);
+	PIN_SET(pin->space, NULL);
+	PIN_SET(pin->ep, ep);
+	PIN_SET(pin->mem, NULL);
+	PIN_SET(pin->prot, 0);
+	PIN_SET(pin->start, 0);
+	PIN_SET(pin->last, UINT64_MAX);
+	atomic_store(&pin->word, word);
+}
+
+/*
+ * A taker may have passed @pin before it was published, and pass @from after
+ * that is gone: it would see neither.  So takers who found nobody look again if
+ * `heirs` was raised since they began; and one that read it before saw @from,
+ * if it was there, before we look whether it is (core/fence.c).
+ */
+static bool pin_inherit(struct viommu *vi, struct vi_pin *pin,
+			const struct vi_pin *from, const struct vi_taking *t,
+			struct vi_extent *out)
+{
+	uint64_t word = PIN_GET(from->word);
+
+	*out = (struct vi_extent){
+		.ep = PIN_GET(from->ep),
+		.start = PIN_GET(from->start),
+		.last = PIN_GET(from->last),
+	};
+	if (!out->ep || !vi_pin_blocks(from, t))
+		return false;
+	publish_heir(pin, PIN_GET(from->seq), out->ep);
+	atomic_fetch_add(&vi->heirs, 1);
+	if (atomic_load(&from->word) == word && (word & VI_PIN_STATE))
+		return true;
+	vi_pin_unpublish(pin); /* the caller settles */
+	return false;
+}
+
+static bool held_inherit(struct viommu *vi, struct vi_pin *pin,
+			 struct vi_seat *seat, const struct vi_taking *t,
+			 struct vi_extent *out)
+{
+	const struct vi_held *h;
+
+	vi_lock(&seat->lock);
+	h = vi_index_find_locked(seat, t);
+	if (h) {
+		*out = (struct vi_extent){
+			.ep = h->d->ep,
+			.start = h->by_space.start,
+			.last = h->by_space.last,
+		};
+		publish_heir(pin, h->seq, out->ep);
+		atomic_fetch_add(&vi->heirs, 1);
+	}
+	vi_unlock(&seat->lock);
+	return h;
+}
+
+bool vi_pin_inherit(struct viommu *vi, struct vi_pin *pin,
+		    const struct vi_taking *t, struct vi_extent *out)
 {
 	uint32_t nseats = atomic_load(&vi->seats_used);
 
@@ -321,8 +563,51 @@ struct vi_pin *vi_pin_find(struct viommu *vi, uint64_t seq,
 		uint32_t npins = atomic_load(&seat->used);
 
 		for (uint32_t j = 0; j < npins; j++)
-			if (vi_pin_blocks(&seat->pin[j], seq, what, n, grace))
-				return &seat->pin[j];
+			if (&seat->pin[j] != pin &&
+			    pin_inherit(vi, pin, &seat->pin[j], t, out))
+				return true;
+		if (atomic_load(&seat->spilled) &&
+		    held_inherit(vi, pin, seat, t, out))
+			return true;
 	}
-	return NULL;
+	return false;
+}
+
+/* ---- for the dirty log ------------------------------------------------ */
+
+static void pin_writer(const struct vi_pin *pin,
+		       const struct viommu_memory *mem, vi_writer_fn *fn,
+		       void *arg)
+{
+	uint64_t word = PIN_GET(pin->word), again;
+
+	for (; (word & VI_PIN_STATE) == VI_PIN_HELD; word = again) {
+		struct vi_writer w = { .gpa = PIN_GET(pin->gpa),
+				       .last = PIN_GET(pin->gpa_last) };
+		bool writes = PIN_GET(pin->mem) == mem &&
+			      (PIN_GET(pin->prot) & VIOMMU_WRITE);
+
+		again = PIN_GET(pin->word);
+		if (again != word)
+			continue;
+		if (writes)
+			fn(arg, &w);
+		return;
+	}
+}
+
+void vi_pin_writers(struct viommu *vi, struct viommu_memory *mem,
+		    vi_writer_fn *fn, void *arg)
+{
+	uint32_t nseats = atomic_load(&vi->seats_used);
+
+	for (uint32_t i = 0; i < nseats; i++) {
+		struct vi_seat *seat = &vi->seats[i];
+		uint32_t npins = atomic_load(&seat->used);
+
+		for (uint32_t j = 0; j < npins; j++)
+			pin_writer(&seat->pin[j], mem, fn, arg);
+		if (atomic_load(&seat->spilled))
+			vi_index_writers(seat, mem, fn, arg);
+	}
 }

@@ -3,23 +3,33 @@
  * What IOVAs mean.  Writers of one space take turns under its lock; accesses
  * read the table without (radix.h) and are waited for by fences (pin.h).
  *
- * map: check, then one call that publishes or changes nothing.  unmap: check
- * for cuts at both edges, gather, remove; it allocates nothing (L5).
+ * map: check, then one call that publishes or changes nothing.  unmap: where it
+ * cuts no mapping, one call, which allocates nothing (L5).  Otherwise the
+ * policy says what goes; the mappings in the way are cut first, which may fail
+ * and changes no translation, and then it cuts none.
+ *
+ * Who finds no quota lets go of the lock, collects what other spaces have to
+ * spare, and tries again.
  */
 #include "core/space.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "base/opts.h"
 #include "core/endpoint.h"
 #include "core/fence.h"
 #include "core/instance.h"
+#include "core/miss.h"
+#include "core/quota.h"
 
 enum {
 	PROT_ALL = VIOMMU_READ | VIOMMU_WRITE | VIOMMU_EXEC | VIOMMU_PRIV |
 		   VIOMMU_MMIO,
 	GRANULE_MAX_LG2 = 30,
 };
+
+/* ---- life ------------------------------------------------------------- */
 
 static void space_free(struct vi_retire *retire)
 {
@@ -31,31 +41,53 @@ static void space_free(struct vi_retire *retire)
 	vi_free(&s->vi->env, s);
 }
 
+static int config_check(struct viommu_space_config *c,
+			const struct viommu_space_config *in)
+{
+	if (vi_opts_copy(c, sizeof(*c), in, in->size, sizeof(*c)) ||
+	    c->kind > VIOMMU_SPACE_REMOTE ||
+	    c->policy > VIOMMU_SPACE_WHOLE_PAGE || c->reserved ||
+	    c->last < c->start ||
+	    !(c->page_sizes & vi_mask(GRANULE_MAX_LG2 + 1)))
+		return -EINVAL;
+	return (c->kind == VIOMMU_SPACE_REMOTE) == !!c->miss ? 0 : -EINVAL;
+}
+
 int viommu_space_create(struct viommu *vi, const struct viommu_space_config *in,
 			struct viommu_space **out)
 {
 	struct viommu_space_config c;
 	struct viommu_space *s;
-	unsigned lg2;
+	int rc = config_check(&c, in);
 
-	if (vi_opts_copy(&c, sizeof(c), in, in->size, sizeof(c)) ||
-	    c.kind > VIOMMU_SPACE_IDENTITY || c.reserved || c.last < c.start ||
-	    !c.page_sizes)
-		return -EINVAL;
-	lg2 = (unsigned)__builtin_ctzll(c.page_sizes);
-	if (lg2 > GRANULE_MAX_LG2)
-		return -EINVAL;
+	if (rc)
+		return rc;
 	s = vi_alloc(&vi->env, sizeof(*s), _Alignof(max_align_t));
 	if (!s)
 		return -ENOMEM;
 	s->vi = vi;
+	s->id = atomic_fetch_add(&vi->space_ids, 1) + 1;
 	s->kind = (enum viommu_space_kind)c.kind;
+	s->policy = (enum viommu_space_policy)c.policy;
 	s->start = c.start;
 	s->last = c.start || c.last ? c.last : UINT64_MAX;
+	s->page_sizes = c.page_sizes;
+	s->max_mappings = c.max_mappings ? c.max_mappings : vi->max_mappings;
 	s->retire.free = space_free;
 	vi_list_init(&s->endpoints);
 	vi_lock_init(&s->lock);
-	vi_radix_init(&s->table, &vi->tables, lg2);
+	vi_radix_init(&s->table, &vi->tables,
+		      (unsigned)__builtin_ctzll(c.page_sizes));
+	vi_quota_tables(s);
+	if (c.kind == VIOMMU_SPACE_REMOTE)
+		rc = vi_miss_create(s, &c);
+	if (rc) {
+		space_free(&s->retire);
+		return rc;
+	}
+	vi_lock(&vi->lock);
+	vi_list_add_tail(&vi->spaces, &s->link);
+	vi_unlock(&vi->lock);
 	*out = s;
 	return 0;
 }
@@ -71,15 +103,17 @@ void viommu_space_destroy(struct viommu_space *s, struct viommu_fence *f)
 			s->endpoints.next, struct viommu_endpoint, space_link);
 
 		vi_list_remove(&ep->space_link);
+		ep->attached = NULL;
 		atomic_store(&ep->space, NULL);
 	}
-	atomic_fetch_sub(&vi->mappings, s->mappings);
-	atomic_fetch_add_explicit(&vi->unmapped, s->mappings,
-				  memory_order_relaxed);
+	vi_quota_leave_locked(s);
+	vi_list_remove(&s->link);
 	vi_unlock(&s->lock);
 	vi_unlock(&vi->lock);
 	vi_fence_gather(f, vi,
 			&(struct vi_extent){ .space = s, .last = UINT64_MAX });
+	if (s->kind == VIOMMU_SPACE_REMOTE)
+		vi_miss_destroy(s, f);
 	s->retire.next = NULL;
 	vi_fence_retire(f, &s->retire);
 }
@@ -91,8 +125,8 @@ static int mapping_check(const struct viommu_space *s,
 {
 	uint64_t mask = vi_mask(s->table.granule_lg2);
 
-	if (s->kind != VIOMMU_SPACE_MAPPED || m->last < m->start ||
-	    m->reserved || !m->prot || (m->prot & ~(uint32_t)PROT_ALL))
+	if (!vi_space_has_table(s) || m->last < m->start || m->reserved ||
+	    !m->prot || (m->prot & ~(uint32_t)PROT_ALL))
 		return -EINVAL;
 	if ((m->start & mask) || (~m->last & mask) || (m->gpa & mask))
 		return -ERANGE;
@@ -115,71 +149,482 @@ static bool range_reserved_locked(const struct viommu_space *s, uint64_t start,
 	return false;
 }
 
+static void mapped_locked(struct viommu_space *s,
+			  const struct viommu_mapping *m) VI_REQUIRES(&s->lock)
+{
+	s->mapped++;
+	s->bytes += m->last - m->start + 1;
+}
+
+static int map_locked(struct viommu_space *s, const struct viommu_mapping *m)
+	VI_REQUIRES(&s->lock)
+{
+	int rc;
+
+	if (range_reserved_locked(s, m->start, m->last))
+		return -EADDRNOTAVAIL;
+	rc = vi_quota_take_locked(s, 1);
+	if (rc)
+		return rc;
+	rc = vi_radix_map(&s->table, m->start, m->last, m->gpa, m->prot);
+	if (rc)
+		vi_quota_put_locked(s, 1);
+	else
+		mapped_locked(s, m);
+	return rc;
+}
+
+/* Was it the instance's quota, and have others some to spare?  No lock held. */
+static bool again(struct viommu_space *s, int *rc)
+{
+	if (VI_LIKELY(*rc != -EAGAIN))
+		return false;
+	if (vi_quota_reclaim(s->vi))
+		return true;
+	*rc = -ENOSPC;
+	return false;
+}
+
+/* What was mapped may answer questions. */
+static void answered(struct viommu_space *s, uint64_t start, uint64_t last)
+{
+	if (s->kind == VIOMMU_SPACE_REMOTE)
+		vi_miss_answer(s, start, last);
+}
+
 int viommu_space_map(struct viommu_space *s, const struct viommu_mapping *m)
 {
-	struct viommu *vi = s->vi;
 	int rc = mapping_check(s, m);
 
 	if (rc)
 		return rc;
-	if (atomic_fetch_add(&vi->mappings, 1) >= vi->max_mappings) {
-		atomic_fetch_sub(&vi->mappings, 1);
-		return -ENOSPC;
-	}
-	vi_lock(&s->lock);
-	if (range_reserved_locked(s, m->start, m->last))
-		rc = -EADDRNOTAVAIL;
-	else
-		rc = vi_radix_map(&s->table, m->start, m->last, m->gpa,
-				  m->prot);
+	do {
+		vi_lock(&s->lock);
+		rc = map_locked(s, m);
+		vi_unlock(&s->lock);
+	} while (again(s, &rc));
 	if (!rc)
-		s->mappings++;
-	vi_unlock(&s->lock);
-	if (rc)
-		atomic_fetch_sub(&vi->mappings, 1);
-	else
-		atomic_fetch_add_explicit(&vi->mapped, 1, memory_order_relaxed);
+		answered(s, m->start, m->last);
 	return rc;
+}
+
+/* ---- map a scatter list ----------------------------------------------- */
+
+/* A scatter list, mapping by mapping. */
+struct scatter {
+	const struct viommu_segment *list;
+	size_t n, i;
+	uint64_t start; /* of the next mapping */
+	uint32_t prot;
+};
+
+/* Pieces that are adjacent in GPA are one mapping.  False: no more, or no
+ * address for the rest. */
+static bool scatter_next(struct scatter *sc, struct viommu_mapping *m)
+{
+	uint64_t len;
+
+	if (sc->i == sc->n)
+		return false;
+	m->start = sc->start;
+	m->gpa = sc->list[sc->i].gpa;
+	m->prot = sc->prot;
+	m->reserved = 0;
+	len = sc->list[sc->i++].len;
+	while (sc->i < sc->n && len && sc->list[sc->i].gpa == m->gpa + len &&
+	       m->gpa + len > m->gpa && sc->list[sc->i].len &&
+	       len + sc->list[sc->i].len > len)
+		len += sc->list[sc->i++].len;
+	m->last = m->start + (len - 1);
+	sc->start = m->last + 1;
+	return true;
+}
+
+/* Count its mappings, find where it ends; the errors of map. */
+static int scatter_check(const struct viommu_space *s, struct scatter sc,
+			 uint64_t *mappings, uint64_t *last)
+{
+	uint64_t mask = vi_mask(s->table.granule_lg2);
+	struct viommu_mapping m;
+	int rc;
+
+	for (size_t i = 0; i < sc.n; i++) {
+		if (!sc.list[i].len)
+			return -EINVAL;
+		if ((sc.list[i].gpa | sc.list[i].len) & mask)
+			return -ERANGE;
+	}
+	*mappings = 0;
+	while (scatter_next(&sc, &m)) {
+		/* wraps: either inside, or before what comes after */
+		if (m.last < m.start || (*mappings && !m.start))
+			return -ERANGE;
+		rc = mapping_check(s, &m);
+		if (rc)
+			return rc;
+		if (!vi_radix_fits(&s->table, m.start, m.gpa))
+			return -ERANGE;
+		*last = m.last;
+		++*mappings;
+	}
+	return *mappings ? 0 : -EINVAL;
+}
+
+/* Nothing of it is mapped: make the tables, then map, which cannot fail. */
+static int scatter_map_locked(struct viommu_space *s, const struct scatter *sc)
+	VI_REQUIRES(&s->lock)
+{
+	struct scatter it = *sc, undo = *sc;
+	struct viommu_mapping m;
+	int rc = 0;
+
+	while (!rc && scatter_next(&it, &m))
+		rc = vi_radix_reserve(&s->table, m.start, m.last);
+	while (rc && undo.i < it.i && scatter_next(&undo, &m))
+		vi_radix_unreserve(&s->table, m.start, m.last);
+	if (rc)
+		return rc;
+	for (it = *sc; scatter_next(&it, &m); mapped_locked(s, &m)) {
+		rc = vi_radix_map(&s->table, m.start, m.last, m.gpa, m.prot);
+		VI_BUG_ON(rc);
+	}
+	return 0;
+}
+
+static int map_list_locked(struct viommu_space *s, const struct scatter *sc,
+			   uint64_t mappings, uint64_t last)
+	VI_REQUIRES(&s->lock)
+{
+	int rc;
+
+	if (range_reserved_locked(s, sc->start, last))
+		return -EADDRNOTAVAIL;
+	if (vi_radix_maps(&s->table, sc->start, last))
+		return -EEXIST;
+	rc = vi_quota_take_locked(s, mappings);
+	if (rc)
+		return rc;
+	rc = scatter_map_locked(s, sc);
+	if (rc)
+		vi_quota_put_locked(s, mappings);
+	return rc;
+}
+
+int viommu_space_map_list(struct viommu_space *s, viommu_iova_t iova,
+			  uint32_t prot, const struct viommu_segment *list,
+			  size_t n)
+{
+	struct scatter sc = {
+		.list = list, .n = n, .start = iova, .prot = prot
+	};
+	uint64_t mappings, last = iova;
+	int rc;
+
+	if (!vi_space_has_table(s))
+		return -EINVAL;
+	rc = scatter_check(s, sc, &mappings, &last);
+	if (rc)
+		return rc;
+	do {
+		vi_lock(&s->lock);
+		rc = map_list_locked(s, &sc, mappings, last);
+		vi_unlock(&s->lock);
+	} while (again(s, &rc));
+	if (!rc)
+		answered(s, iova, last);
+	return rc;
+}
+
+/* ---- pages and cuts --------------------------------------------------- */
+
+/*
+ * Linux maps page after page, each the largest that fits: supported, aligned in
+ * both addresses, not beyond the end, and smaller ones up to where a larger one
+ * begins.  That is to say: the page around a byte is the largest block of a
+ * supported size inside the mapping that is aligned in both.
+ */
+void vi_space_page(const struct viommu_space *s, const struct viommu_mapping *m,
+		   uint64_t iova, uint64_t *start, uint64_t *last)
+{
+	uint64_t sizes = s->page_sizes;
+
+	for (; sizes;
+	     sizes &= ~(UINT64_C(1) << (63 - __builtin_clzll(sizes)))) {
+		uint64_t mask = vi_mask(63 - (unsigned)__builtin_clzll(sizes));
+
+		*start = iova & ~mask;
+		*last = iova | mask;
+		if (!((m->start - m->gpa) & mask) && *start >= m->start &&
+		    *last <= m->last)
+			return;
+	}
+}
+
+/* The mapping around @iova. */
+static bool mapping_at_locked(const struct viommu_space *s, uint64_t iova,
+			      struct viommu_mapping *m) VI_REQUIRES(&s->lock)
+{
+	return vi_radix_next(&s->table, iova, m) && m->start <= iova;
+}
+
+/* Widen [*start, *last] to whole pages at both edges. */
+static void widen_to_pages_locked(const struct viommu_space *s, uint64_t *start,
+				  uint64_t *last) VI_REQUIRES(&s->lock)
+{
+	struct viommu_mapping m;
+	uint64_t unused;
+
+	if (mapping_at_locked(s, *start, &m))
+		vi_space_page(s, &m, *start, start, &unused);
+	if (mapping_at_locked(s, *last, &m))
+		vi_space_page(s, &m, *last, &unused, last);
+}
+
+static void widen_to_mappings_locked(const struct viommu_space *s,
+				     uint64_t *start, uint64_t *last)
+	VI_REQUIRES(&s->lock)
+{
+	struct viommu_mapping m;
+
+	if (mapping_at_locked(s, *start, &m))
+		*start = m.start;
+	if (mapping_at_locked(s, *last, &m))
+		*last = m.last;
+}
+
+/* May the policy cut exactly here?  -ERANGE.  May widen the range. */
+static int policy_apply_locked(const struct viommu_space *s, uint64_t *start,
+			       uint64_t *last) VI_REQUIRES(&s->lock)
+{
+	uint64_t mask = vi_mask(s->table.granule_lg2);
+
+	switch (s->policy) {
+	case VIOMMU_SPACE_REFUSE:
+		break;
+	case VIOMMU_SPACE_SPLIT:
+		if ((*start & mask) && vi_radix_cuts_first(&s->table, *start))
+			break;
+		if ((~*last & mask) && vi_radix_cuts_last(&s->table, *last))
+			break;
+		return 0;
+	case VIOMMU_SPACE_WHOLE_PAGE:
+		widen_to_pages_locked(s, start, last);
+		return 0;
+	}
+	return -ERANGE;
+}
+
+/* Does one mapping go on across both edges?  Then a cut makes one more. */
+static bool inside_locked(const struct viommu_space *s, uint64_t start,
+			  uint64_t last) VI_REQUIRES(&s->lock)
+{
+	struct viommu_mapping m;
+
+	return vi_radix_cuts(&s->table, start, last) &&
+	       mapping_at_locked(s, start, &m) && m.start < start &&
+	       m.last > last;
+}
+
+/*
+ * Cut what goes on across the edges of [start, last].  What is inside will be
+ * removed, so only a hole in one mapping needs quota.
+ */
+static int cut_locked(struct viommu_space *s, uint64_t start, uint64_t last)
+	VI_REQUIRES(&s->lock)
+{
+	bool inside = inside_locked(s, start, last);
+	int rc = inside ? vi_quota_take_locked(s, 1) : 0;
+
+	if (rc)
+		return rc;
+	rc = vi_radix_cut(&s->table, start, last);
+	if (rc < 0) {
+		if (inside)
+			vi_quota_put_locked(s, 1);
+		return rc;
+	}
+	/* those that are removed at once: as if they had a mapping's credit */
+	s->credit -= (uint64_t)rc - inside;
+	s->mapped += (uint64_t)rc;
+	s->splits += (uint64_t)rc;
+	return 0;
 }
 
 /* ---- unmap ------------------------------------------------------------ */
 
-static void unmap_locked(struct viommu_space *s, uint64_t start, uint64_t last,
-			 struct viommu_fence *f, struct vi_removed *removed)
+/* A removal, under way: of what the caller names, or wider. */
+struct taking {
+	struct viommu_fence *f;
+	uint64_t start, last;
+	struct vi_retire *tables;
+	struct vi_removed removed;
+};
+
+static void take_locked(struct viommu_space *s, struct taking *t)
 	VI_REQUIRES(&s->lock)
 {
-	struct vi_retire *tables = NULL;
+	if (t->removed.mappings) {
+		s->unmapped += t->removed.mappings;
+		vi_quota_put_locked(s, t->removed.mappings);
+	}
+	s->bytes -= t->removed.bytes;
+	if (t->removed.leaves)
+		/* release: who sees it sees the table, too */
+		atomic_store_explicit(&s->generation, s->generation + 1,
+				      memory_order_release);
+	vi_fence_gather(t->f, s->vi,
+			&(struct vi_extent){ .space = s,
+					     .start = t->start,
+					     .last = t->last });
+	if (t->tables)
+		vi_fence_retire(t->f, t->tables);
+}
 
-	vi_radix_unmap(&s->table, start, last, &tables, removed);
-	s->mappings -= removed->mappings;
-	vi_fence_gather(f, s->vi,
-			&(struct vi_extent){
-				.space = s, .start = start, .last = last });
-	if (tables)
-		vi_fence_retire(f, tables);
+static bool unmap_exact_locked(struct viommu_space *s, struct taking *t)
+	VI_REQUIRES(&s->lock)
+{
+	if (!vi_radix_unmap(&s->table, t->start, t->last, &t->tables,
+			    &t->removed))
+		return false;
+	take_locked(s, t);
+	return true;
+}
+
+static int unmap_locked(struct viommu_space *s, struct taking *t)
+	VI_REQUIRES(&s->lock)
+{
+	bool exact = unmap_exact_locked(s, t);
+	int rc;
+
+	if (VI_LIKELY(exact))
+		return 0;
+	rc = policy_apply_locked(s, &t->start, &t->last);
+	if (!rc)
+		rc = cut_locked(s, t->start, t->last);
+	if (rc)
+		return rc;
+	exact = unmap_exact_locked(s, t);
+	VI_BUG_ON(!exact);
+	return 0;
 }
 
 int64_t viommu_space_unmap(struct viommu_space *s, viommu_iova_t start,
 			   viommu_iova_t last, struct viommu_fence *f)
 {
-	struct vi_removed removed = { 0 };
-	bool cuts;
+	struct taking t = { .f = f };
+	int rc;
 
-	if (last < start || s->kind != VIOMMU_SPACE_MAPPED)
+	if (last < start || !vi_space_has_table(s))
+		return -EINVAL;
+	do {
+		t.start = start;
+		t.last = last;
+		vi_lock(&s->lock);
+		rc = unmap_locked(s, &t);
+		vi_unlock(&s->lock);
+	} while (again(s, &rc));
+	if (rc)
+		return rc;
+	if (s->kind == VIOMMU_SPACE_REMOTE)
+		vi_miss_cancel(s, t.start, t.last);
+	/* 2^64 of them are 0 */
+	if (t.removed.leaves && !t.removed.bytes)
+		return INT64_MAX;
+	return (int64_t)vi_min(t.removed.bytes, INT64_MAX);
+}
+
+int viommu_space_invalidate(struct viommu_space *s, viommu_iova_t start,
+			    viommu_iova_t last, struct viommu_fence *f)
+{
+	uint64_t mask = vi_mask(s->table.granule_lg2);
+	struct taking t = { .f = f,
+			    .start = start & ~mask,
+			    .last = last | mask };
+	bool exact;
+
+	if (last < start || s->kind != VIOMMU_SPACE_REMOTE)
 		return -EINVAL;
 	vi_lock(&s->lock);
-	cuts = vi_radix_cuts(&s->table, start, last);
-	if (!cuts)
-		unmap_locked(s, start, last, f, &removed);
+	if (cut_locked(s, t.start, t.last))
+		widen_to_mappings_locked(s, &t.start, &t.last);
+	exact = unmap_exact_locked(s, &t);
+	VI_BUG_ON(!exact);
 	vi_unlock(&s->lock);
-	if (cuts)
+	vi_miss_cancel(s, t.start, t.last);
+	return 0;
+}
+
+/* ---- remap ------------------------------------------------------------ */
+
+/* May the policy replace exactly [start, last]? */
+static bool remap_allowed_locked(const struct viommu_space *s, uint64_t start,
+				 uint64_t last) VI_REQUIRES(&s->lock)
+{
+	uint64_t page_start = start, page_last = last;
+
+	return !vi_radix_cuts(&s->table, start, last) ||
+	       (!policy_apply_locked(s, &page_start, &page_last) &&
+		page_start == start && page_last == last);
+}
+
+/* Quota for a mapping in the place of what is in [start, last]: *n are taken.
+ * First for the worst, then, if that is too much, exactly. */
+static int remap_take_locked(struct viommu_space *s, uint64_t start,
+			     uint64_t last, uint64_t *n) VI_REQUIRES(&s->lock)
+{
+	struct vi_removed found = { 0 };
+	uint64_t right = vi_radix_cuts_last(&s->table, last);
+
+	*n = 1 + right;
+	if (!vi_quota_take_locked(s, *n))
+		return 0;
+	vi_radix_count(&s->table, start, last, &found);
+	*n -= vi_min(*n, found.mappings);
+	return vi_quota_take_locked(s, *n);
+}
+
+static int remap_locked(struct viommu_space *s, const struct viommu_mapping *m,
+			struct taking *t) VI_REQUIRES(&s->lock)
+{
+	uint64_t quota;
+	int rc;
+
+	if (range_reserved_locked(s, m->start, m->last))
+		return -EADDRNOTAVAIL;
+	if (!remap_allowed_locked(s, m->start, m->last))
 		return -ERANGE;
-	if (removed.mappings) {
-		atomic_fetch_sub(&s->vi->mappings, removed.mappings);
-		atomic_fetch_add_explicit(&s->vi->unmapped, removed.mappings,
-					  memory_order_relaxed);
+	rc = remap_take_locked(s, m->start, m->last, &quota);
+	if (rc)
+		return rc;
+	rc = vi_radix_remap(&s->table, m, &t->tables, &t->removed);
+	if (rc < 0) {
+		vi_quota_put_locked(s, quota);
+		return rc;
 	}
-	return (int64_t)vi_min(removed.bytes, INT64_MAX);
+	s->credit -= 1 + (uint64_t)rc - quota;
+	s->mapped += (uint64_t)rc;
+	s->splits += (uint64_t)rc;
+	mapped_locked(s, m);
+	take_locked(s, t);
+	return 0;
+}
+
+int viommu_space_remap(struct viommu_space *s, const struct viommu_mapping *m,
+		       struct viommu_fence *f)
+{
+	struct taking t = { .f = f, .start = m->start, .last = m->last };
+	int rc = mapping_check(s, m);
+
+	if (rc)
+		return rc;
+	do {
+		vi_lock(&s->lock);
+		rc = remap_locked(s, m, &t);
+		vi_unlock(&s->lock);
+	} while (again(s, &rc));
+	if (!rc)
+		answered(s, m->start, m->last);
+	return rc;
 }
 
 /* ---- looking ---------------------------------------------------------- */
@@ -187,7 +632,7 @@ int64_t viommu_space_unmap(struct viommu_space *s, viommu_iova_t start,
 bool vi_space_next_locked(const struct viommu_space *s, uint64_t iova,
 			  struct viommu_mapping *out)
 {
-	if (s->kind == VIOMMU_SPACE_MAPPED)
+	if (vi_space_has_table(s))
 		return vi_radix_next(&s->table, iova, out);
 	*out = (struct viommu_mapping){ .start = s->start,
 					.last = s->last,
@@ -199,9 +644,9 @@ bool vi_space_next_locked(const struct viommu_space *s, uint64_t iova,
 bool vi_space_maps_locked(const struct viommu_space *s, uint64_t start,
 			  uint64_t last)
 {
-	struct viommu_mapping m;
-
-	return vi_space_next_locked(s, start, &m) && m.start <= last;
+	return vi_space_has_table(s)
+		       ? vi_radix_maps(&s->table, start, last)
+		       : vi_overlap(start, last, s->start, s->last);
 }
 
 int viommu_space_next(struct viommu_space *s, viommu_iova_t iova,
@@ -213,4 +658,40 @@ int viommu_space_next(struct viommu_space *s, viommu_iova_t iova,
 	found = vi_space_next_locked(s, iova, out);
 	vi_unlock(&s->lock);
 	return found ? 0 : -ENOENT;
+}
+
+int viommu_space_translate(struct viommu_space *s, viommu_iova_t iova,
+			   viommu_gpa_t *out)
+{
+	unsigned lg2;
+	uint64_t e;
+
+	if (!vi_space_has_table(s)) {
+		if (iova < s->start || iova > s->last)
+			return -ENOENT;
+		*out = iova;
+		return 0;
+	}
+	vi_lock(&s->lock);
+	e = vi_radix_find(&s->table, iova, &lg2);
+	vi_unlock(&s->lock);
+	if (!e)
+		return -ENOENT;
+	*out = vi_leaf_target(&s->table, e, iova);
+	return 0;
+}
+
+void viommu_space_read_stats(struct viommu_space *s,
+			     struct viommu_space_stats *out)
+{
+	memset(out, 0, sizeof(*out));
+	vi_lock(&s->lock);
+	out->mapped = s->mapped;
+	out->unmapped = s->unmapped;
+	out->mappings = s->mapped - s->unmapped;
+	out->bytes = out->mappings && !s->bytes ? UINT64_MAX : s->bytes;
+	out->splits = s->splits;
+	out->table_bytes = s->table.tables * sizeof(struct vi_table);
+	vi_unlock(&s->lock);
+	out->misses = atomic_load_explicit(&s->nmisses, memory_order_relaxed);
 }

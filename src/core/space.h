@@ -2,6 +2,7 @@
 #ifndef VI_CORE_SPACE_H
 #define VI_CORE_SPACE_H
 
+#include <stdatomic.h>
 #include <viommu/space.h>
 
 #include "base/list.h"
@@ -9,17 +10,39 @@
 #include "base/retire.h"
 #include "table/radix.h"
 
+struct vi_misses;
+
 struct viommu_space {
 	struct viommu *vi;
 	enum viommu_space_kind kind;
-	uint64_t start, last;  /* aperture */
-	struct vi_radix table; /* writers: lock */
+	enum viommu_space_policy policy;
+	uint64_t start, last; /* aperture */
+	uint64_t page_sizes, max_mappings;
+	struct vi_misses *misses; /* REMOTE: core/miss.h */
+	struct vi_radix table;	  /* writers: lock */
 	struct vi_lock lock;
 	/* who sees it.  VI_GUARDED(both lock and vi->lock to write) */
 	struct vi_list endpoints;
-	uint64_t mappings; /* VI_GUARDED(lock) */
+	/* mappings that were made and removed, also by cuts: the difference
+	 * are there.  VI_GUARDED(lock) */
+	uint64_t mapped, unmapped;
+	uint64_t credit; /* core/quota.h.  VI_GUARDED(lock) */
+	uint64_t bytes;	 /* mapped, modulo 2^64.  VI_GUARDED(lock) */
+	uint64_t splits; /* VI_GUARDED(lock) */
+	_Atomic(uint64_t) nmisses;
+	uint64_t id; /* of all spaces that the instance ever had; not 0 */
+	/* grows when something mapped was taken or changed, after the table
+	 * and before the fence can be committed: windows go by it */
+	_Atomic(uint64_t) generation;
+	struct vi_list link; /* in vi->spaces.  VI_GUARDED(vi->lock) */
 	struct vi_retire retire;
 };
+
+/* Has it a table of mappings? */
+static inline bool vi_space_has_table(const struct viommu_space *s)
+{
+	return s->kind != VIOMMU_SPACE_IDENTITY;
+}
 
 /* The first mapping at or after @iova; any kind. */
 bool vi_space_next_locked(const struct viommu_space *s, uint64_t iova,
@@ -28,5 +51,12 @@ bool vi_space_next_locked(const struct viommu_space *s, uint64_t iova,
 /* Has some mapping a byte in [start, last]? */
 bool vi_space_maps_locked(const struct viommu_space *s, uint64_t start,
 			  uint64_t last) VI_REQUIRES(&s->lock);
+
+/*
+ * The page of @m around @iova, one of its bytes, if @m is made of the largest
+ * pages of page_sizes that fit: such that IOVA and GPA are both aligned.
+ */
+void vi_space_page(const struct viommu_space *s, const struct viommu_mapping *m,
+		   uint64_t iova, uint64_t *start, uint64_t *last);
 
 #endif

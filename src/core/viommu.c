@@ -7,15 +7,19 @@
 
 #include "base/barrier.h"
 #include "base/opts.h"
+#include "base/range.h"
 #include "core/fence.h"
 #include "core/instance.h"
 #include "core/memory.h"
+#include "core/miss.h"
+#include "core/quota.h"
 
 enum {
 	MAX_ENDPOINTS = 65536,
-	MAX_PINS = 256 * VI_SEAT_PINS,
+	MAX_THREADS = 256,
 	MAX_MAPPINGS = 1 << 24,
-	PINS_LIMIT = 1 << 24, /* 2 GiB of seats */
+	THREADS_LIMIT = 1 << 20, /* 2 GiB of seats */
+	FENCE_TIMEOUT = 1000000000,
 };
 
 const char *viommu_version(void)
@@ -26,8 +30,10 @@ const char *viommu_version(void)
 static int barrier_choose(struct viommu *vi, uint32_t barrier)
 {
 	vi->membarrier = vi_membarrier_setup();
-	vi->asymmetric = barrier == VIOMMU_BARRIER_ASYMMETRIC;
-	return vi->asymmetric && !vi->membarrier ? -EOPNOTSUPP : 0;
+	vi->barrier = barrier;
+	return barrier == VIOMMU_BARRIER_ASYMMETRIC && !vi->membarrier
+		       ? -EOPNOTSUPP
+		       : 0;
 }
 
 static int config_check(struct viommu_config *c, const struct viommu_config *in)
@@ -37,12 +43,14 @@ static int config_check(struct viommu_config *c, const struct viommu_config *in)
 			       offsetof(struct viommu_config, env)))
 		return -EINVAL;
 	if (c->barrier > VIOMMU_BARRIER_ASYMMETRIC || c->reserved ||
-	    c->max_pins > PINS_LIMIT)
+	    c->max_threads > THREADS_LIMIT)
 		return -EINVAL;
 	if (!c->max_endpoints)
 		c->max_endpoints = MAX_ENDPOINTS;
-	if (!c->max_pins)
-		c->max_pins = MAX_PINS;
+	if (!c->max_threads)
+		c->max_threads = MAX_THREADS;
+	if (!c->fence_timeout_ns)
+		c->fence_timeout_ns = FENCE_TIMEOUT;
 	if (!c->max_mappings)
 		c->max_mappings = MAX_MAPPINGS;
 	return 0;
@@ -68,8 +76,15 @@ static struct viommu *instance_alloc(const struct viommu_env *env,
 	vi->env = *env;
 	vi->max_endpoints = c->max_endpoints;
 	vi->max_mappings = c->max_mappings;
+	vi->fence_timeout = c->fence_timeout_ns;
+	vi_list_init(&vi->asking);
+	vi_lock_init(&vi->asking_lock);
+	cond_init(&vi->asked);
+	vi_list_init(&vi->remotes);
+	vi_lock_init(&vi->remote_lock);
 	vi_list_init(&vi->backings);
 	vi_list_init(&vi->pending);
+	vi_list_init(&vi->spaces);
 	for (int i = 0; i < VI_EP_BUCKETS; i++)
 		vi_list_init(&vi->endpoints[i]);
 	vi_lock_init(&vi->lock);
@@ -85,9 +100,12 @@ static void instance_free(struct viommu *vi)
 	struct viommu_env env = vi->env;
 
 	vi_table_pool_fini(&vi->tables);
+	pthread_cond_destroy(&vi->asked);
+	vi_lock_fini(&vi->asking_lock);
 	pthread_cond_destroy(&vi->done);
 	vi_lock_fini(&vi->pending_lock);
 	vi_lock_fini(&vi->backings_lock);
+	vi_lock_fini(&vi->remote_lock);
 	vi_lock_fini(&vi->lock);
 	vi_free(&env, vi);
 }
@@ -110,7 +128,7 @@ int viommu_create(const struct viommu_config *in, struct viommu **out)
 	rc = barrier_choose(vi, c.barrier);
 	if (rc)
 		goto free_instance;
-	rc = vi_seats_init(vi, c.max_pins);
+	rc = vi_seats_init(vi, c.max_threads);
 	if (rc)
 		goto free_instance;
 	rc = viommu_memory_create(vi, &vi->memory);
@@ -157,6 +175,19 @@ void viommu_free(struct viommu *vi, void *ptr)
 	vi_free(&vi->env, ptr);
 }
 
+/* ---- time (L9) -------------------------------------------------------- */
+
+uint64_t viommu_next_deadline(struct viommu *vi)
+{
+	return vi_min(vi_fence_deadline(vi), vi_miss_next_deadline(vi));
+}
+
+void viommu_poll(struct viommu *vi, uint64_t now)
+{
+	vi_fence_expire(vi, now);
+	vi_miss_poll(vi, now);
+}
+
 /* ---- statistics ------------------------------------------------------- */
 
 /* The wait that @permille of all @n fences do not exceed. */
@@ -189,12 +220,14 @@ void viommu_read_stats(struct viommu *vi, struct viommu_stats *out)
 		out->bytes_written += atomic_load(&seat->bytes_written);
 	}
 	out->faults = atomic_load(&vi->faults);
-	out->mapped = atomic_load(&vi->mapped);
-	out->unmapped = atomic_load(&vi->unmapped);
-	out->mappings = atomic_load(&vi->mappings);
+	vi_quota_read_stats(vi, out);
 	out->fences = atomic_load(&vi->fences);
 	out->fences_waited = atomic_load(&vi->fences_waited);
 	out->fences_pending = atomic_load(&vi->npending);
+	out->fences_failed = atomic_load(&vi->fences_failed);
+	out->expired = atomic_load(&vi->expired);
+	out->revokes = atomic_load(&vi->revokes);
+	out->misses = atomic_load(&vi->misses);
 	vi_lock(&vi->pending_lock);
 	out->fence_wait_ns_p50 = wait_quantile_locked(vi, out->fences, 500);
 	out->fence_wait_ns_p99 = wait_quantile_locked(vi, out->fences, 990);

@@ -2,41 +2,69 @@
 #include "dma/access.h"
 
 #include "base/range.h"
+#include "core/fence.h"
+#include "core/miss.h"
+#include "dma/burst.h"
 
 enum {
 	/* blocks that a fault's extent is looked for in */
 	FAULT_STEPS = 64,
 };
 
-int vi_access_begin(struct vi_access *a, struct viommu_endpoint *ep,
-		    uint64_t iova, uint64_t len, uint32_t prot)
+/* After the publication, and after the space was read again. */
+static void top_take(struct vi_access *a)
 {
-	struct vi_pin *pin = vi_pin_claim(ep->vi);
+	a->top = a->space ? vi_radix_top(&a->space->table) : 0;
+	a->leaf = 0;
+}
+
+int vi_access_begin_pin(struct vi_access *a, struct vi_pin *pin)
+{
+	struct viommu_endpoint *ep = a->ep;
 	struct viommu_space *now;
 
 	if (VI_UNLIKELY(!pin))
 		return -EAGAIN;
-	a->ep = ep;
 	a->pin = pin;
-	a->iova = iova;
-	a->last = vi_access_wraps(iova, len) ? UINT64_MAX : iova + (len - 1);
-	a->prot = prot;
+	a->burst = false;
 	a->space = atomic_load(&ep->space);
 	for (;;) {
 		vi_pin_publish(ep->vi, pin,
 			       &(struct vi_extent){ .space = a->space,
 						    .ep = ep,
 						    .mem = ep->memory,
-						    .start = iova,
+						    .start = a->iova,
 						    .last = a->last });
 		/* the pin stands for the space it names: is it still that? */
 		now = atomic_load(&ep->space);
 		if (VI_LIKELY(now == a->space))
-			return 0;
+			break;
 		vi_pin_unpublish(pin);
+		if (VI_MUTANT == VI_MUTANT_SETTLE_INSIDE)
+			vi_fence_settle(ep->vi, NULL);
 		a->space = now;
 	}
+	top_take(a);
+	return 0;
 }
+
+int vi_access_begin(struct vi_access *a)
+{
+	struct viommu_endpoint *ep = a->ep;
+	struct vi_burst *b = vi_burst_of(ep);
+
+	if (!b)
+		return vi_access_begin_pin(a, vi_pin_claim(ep->vi));
+	if (VI_UNLIKELY(atomic_load(&ep->space) != b->space))
+		vi_burst_renew(b);
+	a->pin = b->pin;
+	a->burst = true;
+	a->space = b->space;
+	top_take(a);
+	return 0;
+}
+
+/* ---- refusing --------------------------------------------------------- */
 
 int vi_access_no_memory(struct vi_access *a, uint64_t iova, uint64_t len,
 			uint64_t gpa)
@@ -70,7 +98,23 @@ static uint64_t fault_extent(struct vi_access *a)
 	return vi_min(last, a->last);
 }
 
-int vi_access_refuse(struct vi_access *a, uint64_t iova, int rc)
+/* Tell the handler, and finish.  The endpoint must live until the handler has
+ * returned: a pin sees to it, which in a burst is the burst's. */
+static void report(struct vi_access *a, const struct viommu_fault *fault)
+{
+	struct viommu_endpoint *ep = a->ep;
+	struct viommu *vi = ep->vi;
+
+	vi_fault_count(ep);
+	if (ep->fault) {
+		if (!a->burst)
+			vi_pin_keep_endpoint(vi, a->pin);
+		ep->fault(ep->arg, fault);
+	}
+	vi_access_finish(a);
+}
+
+static int refuse(struct vi_access *a, uint64_t iova, int rc)
 {
 	struct viommu_fault fault = {
 		.id = a->ep->id,
@@ -79,11 +123,53 @@ int vi_access_refuse(struct vi_access *a, uint64_t iova, int rc)
 		.start = iova,
 	};
 
-	if (a->reason == VIOMMU_FAULT_DETACHED)
+	if (a->reason == VIOMMU_FAULT_DETACHED) {
 		a->fault_last = a->last;
+		a->gpa = 0;
+		if (atomic_load(&a->ep->given_up)) {
+			a->reason = VIOMMU_FAULT_GIVEN_UP;
+			rc = -EIO;
+		}
+	}
 	fault.last = fault_extent(a);
 	fault.reason = a->reason;
 	fault.gpa = a->gpa;
-	vi_fault_report(a->ep, a->pin, &fault);
+	report(a, &fault);
 	return rc;
+}
+
+/* Nothing that a REMOTE space knows of: ask.  Once, however often it starts
+ * over: an answer that does not last is the embedder's to hear of. */
+static int access_ask(struct vi_access *a, uint64_t iova, int fault)
+{
+	struct vi_ask ask;
+	int rc = vi_miss_begin(&ask, a->ep, a->space, iova, a->prot);
+
+	if (rc == -EACCES || rc == -EFAULT)
+		return refuse(a, iova, fault);
+	vi_access_finish(a);
+	if (!rc)
+		return VI_ACCESS_AGAIN;
+	if (rc == -EINPROGRESS && !vi_miss_ask(&ask) && !a->asked) {
+		a->asked = true;
+		return VI_ACCESS_AGAIN;
+	}
+	return rc;
+}
+
+int vi_access_refuse(struct vi_access *a, uint64_t iova, int rc)
+{
+	if (a->space && a->space->kind == VIOMMU_SPACE_REMOTE &&
+	    (a->reason == VIOMMU_FAULT_UNMAPPED ||
+	     a->reason == VIOMMU_FAULT_PERMISSION))
+		return access_ask(a, iova, rc);
+	return refuse(a, iova, rc);
+}
+
+int vi_access_refuse_wrap(struct vi_access *a)
+{
+	a->reason = a->space ? VIOMMU_FAULT_UNMAPPED : VIOMMU_FAULT_DETACHED;
+	a->fault_last = a->last;
+	a->gpa = 0;
+	return refuse(a, a->iova, -EFAULT);
 }

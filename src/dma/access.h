@@ -4,6 +4,13 @@
 
 /*
  * One check for all kinds of access: publish a pin, then look.
+ *
+ *	vi_access_begin() -> vi_access_look()* -> vi_access_finish()
+ *	                                       -> vi_access_refuse()
+ *
+ * An access takes the top of the space's tree once, goes from there to each of
+ * its pieces, and stays with a leaf as far as that reaches: so it sees a remap
+ * as a whole or not at all (L7; table/radix.h, R1 and R2).
  */
 
 #include <errno.h>
@@ -16,13 +23,23 @@
 #include "core/pin.h"
 #include "core/space.h"
 
+/* Start over: not an errno, and never the caller's answer. */
+enum {
+	VI_ACCESS_AGAIN = 1
+};
+
 /* An access under way: the pin is BUSY, so space and its tables stay. */
 struct vi_access {
 	struct viommu_endpoint *ep;
 	struct viommu_space *space;
 	struct vi_pin *pin;
+	uint64_t top; /* of the space's tree, when it began */
 	uint64_t iova, last;
 	uint32_t prot;
+	bool burst; /* the pin is the thread's burst's */
+	bool asked; /* kept when it starts over */
+	/* the last leaf that was read, or 0, and the block it is for */
+	uint64_t leaf, block, mask;
 	/* of a look that was refused */
 	uint32_t reason;
 	uint64_t fault_last, gpa;
@@ -34,26 +51,37 @@ struct vi_piece {
 	uint64_t len, gpa;
 };
 
-/* Publish.  -EAGAIN: no pin is left.  A range that wraps is cut at the top:
- * the caller refuses it by vi_access_wraps(). */
-int vi_access_begin(struct vi_access *a, struct viommu_endpoint *ep,
-		    uint64_t iova, uint64_t len, uint32_t prot);
+static inline void vi_access_init(struct vi_access *a,
+				  struct viommu_endpoint *ep, uint64_t iova,
+				  uint64_t len, uint32_t prot)
+{
+	a->ep = ep;
+	a->iova = iova;
+	/* one that wraps is cut at the top: the caller refuses it */
+	a->last = iova + (len - 1) < iova ? UINT64_MAX : iova + (len - 1);
+	a->prot = prot;
+	a->asked = false;
+}
 
-/* Report that the look at @iova was refused with @rc, and finish. */
+/* Publish, under the thread's burst if it is in one.  -EAGAIN: no pin. */
+int vi_access_begin(struct vi_access *a);
+
+/* Publish @pin, which is claimed; NULL: -EAGAIN. */
+int vi_access_begin_pin(struct vi_access *a, struct vi_pin *pin);
+
+/*
+ * The look at @iova was refused with @rc.  Ask, if the space is REMOTE, or
+ * report; then finish.  What to return, or VI_ACCESS_AGAIN.
+ */
 int vi_access_refuse(struct vi_access *a, uint64_t iova, int rc);
+
+/* Refuse a range that wraps: no mapping reaches beyond the top. */
+int vi_access_refuse_wrap(struct vi_access *a);
 
 /* Does [iova, iova + len - 1] wrap past 2^64? */
 static inline bool vi_access_wraps(uint64_t iova, uint64_t len)
 {
 	return iova + (len - 1) < iova;
-}
-
-/* The reason for refusing such a range: no mapping reaches beyond the top. */
-static inline void vi_access_deny_wrap(struct vi_access *a)
-{
-	a->reason = a->space ? VIOMMU_FAULT_UNMAPPED : VIOMMU_FAULT_DETACHED;
-	a->fault_last = a->last;
-	a->gpa = 0;
 }
 
 /* Why [gpa, gpa + len - 1], where @iova leads, has no piece: -EFAULT, or
@@ -63,7 +91,8 @@ int vi_access_no_memory(struct vi_access *a, uint64_t iova, uint64_t len,
 
 static inline void vi_access_finish(struct vi_access *a)
 {
-	vi_pin_drop(a->ep->vi, a->pin);
+	if (!a->burst)
+		vi_pin_drop(a->ep->vi, a->pin);
 }
 
 /* What [iova, iova + len - 1] means, or -EFAULT, -EACCES and the reason. */
@@ -80,9 +109,15 @@ static inline int vi_access_look(struct vi_access *a, uint64_t iova,
 		return -EFAULT;
 	out->gpa = iova;
 	a->reason = VIOMMU_FAULT_UNMAPPED;
-	if (s->kind == VIOMMU_SPACE_MAPPED) {
-		e = vi_radix_find(&s->table, iova, &lg2);
-		rest = ~iova & vi_mask(lg2);
+	if (VI_LIKELY(s->kind != VIOMMU_SPACE_IDENTITY)) {
+		if (!a->leaf || (iova & ~a->mask) != a->block) {
+			a->leaf = vi_radix_find_in(&s->table, a->top, iova,
+						   &lg2);
+			a->mask = vi_mask(lg2);
+			a->block = iova & ~a->mask;
+		}
+		e = a->leaf;
+		rest = ~iova & a->mask;
 		a->fault_last = iova + rest;
 		if (VI_UNLIKELY(!e))
 			return -EFAULT;

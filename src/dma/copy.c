@@ -6,6 +6,7 @@
 #include <string.h>
 #include <viommu/memory.h>
 
+#include "core/dirty.h"
 #include "dma/access.h"
 
 static void count(struct vi_access *a, uint64_t len)
@@ -30,16 +31,40 @@ static int copy_pieces(struct vi_access *a, char *buf, uint64_t len)
 		if (rc)
 			return vi_access_refuse(a, iova, rc);
 		VI_WINDOW();
-		if (buf && (a->prot & VIOMMU_WRITE))
+		if (buf && (a->prot & VIOMMU_WRITE)) {
 			memcpy(piece.host, buf, piece.len);
-		else if (buf)
+			vi_dirty_mark(a->ep->memory, piece.gpa, piece.len);
+		} else if (buf) {
 			memcpy(buf, piece.host, piece.len);
+		}
 		if (piece.len == len)
 			return 0;
 		iova += piece.len;
 		len -= piece.len;
 		buf = buf ? buf + piece.len : NULL;
 	}
+}
+
+static int copy_once(struct vi_access *a, char *buf, uint64_t len)
+{
+	int rc = vi_access_begin(a);
+
+	if (rc)
+		return rc;
+	if (vi_access_wraps(a->iova, len))
+		return vi_access_refuse_wrap(a);
+	/* a write that would fail half way must not begin */
+	if (a->prot & VIOMMU_WRITE) {
+		rc = copy_pieces(a, NULL, len);
+		if (rc)
+			return rc;
+	}
+	rc = copy_pieces(a, buf, len);
+	if (rc)
+		return rc;
+	count(a, len);
+	vi_access_finish(a);
+	return 0;
 }
 
 static int copy(struct viommu_endpoint *ep, uint64_t iova, char *buf,
@@ -50,25 +75,11 @@ static int copy(struct viommu_endpoint *ep, uint64_t iova, char *buf,
 
 	if (!len)
 		return 0;
-	rc = vi_access_begin(&a, ep, iova, len, prot);
-	if (rc)
-		return rc;
-	if (vi_access_wraps(iova, len)) {
-		vi_access_deny_wrap(&a);
-		return vi_access_refuse(&a, iova, -EFAULT);
-	}
-	/* a write that would fail half way must not begin */
-	if (prot & VIOMMU_WRITE) {
-		rc = copy_pieces(&a, NULL, len);
-		if (rc)
-			return rc;
-	}
-	rc = copy_pieces(&a, buf, len);
-	if (rc)
-		return rc;
-	count(&a, len);
-	vi_access_finish(&a);
-	return 0;
+	vi_access_init(&a, ep, iova, len, prot);
+	do
+		rc = copy_once(&a, buf, len);
+	while (rc == VI_ACCESS_AGAIN);
+	return rc;
 }
 
 int viommu_dma_read(struct viommu_endpoint *ep, viommu_iova_t iova, void *buf,
@@ -98,10 +109,12 @@ static int memory_pieces(struct viommu_memory *mem, uint64_t gpa, char *buf,
 			return vi_memory_host(mem, gpa, len, VIOMMU_READ, &host)
 				       ? -EACCES
 				       : -EFAULT;
-		if (buf && (prot & VIOMMU_WRITE))
+		if (buf && (prot & VIOMMU_WRITE)) {
 			memcpy(host, buf, n);
-		else if (buf)
+			vi_dirty_mark(mem, gpa, n);
+		} else if (buf) {
 			memcpy(buf, host, n);
+		}
 	}
 	return 0;
 }

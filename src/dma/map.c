@@ -1,20 +1,19 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * map and unmap: pointers into the guest's pages, for as long as the caller
- * holds them.  The pin that guarded the look stays, HELD, until unmap; d
- * remembers which it is.
+ * holds them.  The pin that guarded the look stays, HELD, until unmap, or the
+ * map goes into its seat's index (core/pin.h); d remembers which.
  */
+#include "base/range.h"
+#include "core/dirty.h"
 #include "dma/access.h"
-
-enum {
-	PIN,
-	INSTANCE,
-};
 
 /* What map collects on its way along the range. */
 struct pieces {
 	struct viommu_dma *d;
 	uint64_t gpa, gpa_last; /* around all of them */
+	uint64_t next;		/* GPA, if they are one range */
+	bool scattered;
 };
 
 /* Pieces that meet in memory, too, are one. */
@@ -31,6 +30,9 @@ static int piece_add(struct pieces *p, const struct vi_piece *piece)
 		d->iov[d->niov].iov_base = piece->host;
 		d->iov[d->niov++].iov_len = piece->len;
 	}
+	p->scattered =
+		p->scattered || (p->gpa != UINT64_MAX && piece->gpa != p->next);
+	p->next = piece->gpa + piece->len;
 	p->gpa = vi_min(p->gpa, piece->gpa);
 	p->gpa_last = vi_max(p->gpa_last, piece->gpa + (piece->len - 1));
 	return 0;
@@ -58,47 +60,81 @@ static int map_pieces(struct vi_access *a, struct pieces *p)
 	}
 }
 
-int viommu_dma_map(struct viommu_dma *d)
+static void count(struct vi_seat *seat, uint32_t prot, uint64_t len)
+{
+	vi_count(&seat->maps, 1);
+	if (prot & VIOMMU_READ)
+		vi_count(&seat->bytes_read, len);
+	if (prot & VIOMMU_WRITE)
+		vi_count(&seat->bytes_written, len);
+}
+
+/* Maps that may be revoked are not for pins: leave the long ones alone. */
+static struct vi_pin *pin_claim(const struct viommu_dma *d)
+{
+	return d->revoke ? vi_pin_claim(d->ep->vi)
+			 : vi_pin_claim_long(d->ep->vi);
+}
+
+static int map_once(struct vi_access *a, struct viommu_dma *d)
 {
 	struct pieces p = { .d = d, .gpa = UINT64_MAX };
-	struct viommu *vi = d->ep->vi;
-	struct vi_access a;
 	struct vi_seat *seat;
+	uint64_t len = d->len;
+	int rc;
+
+	rc = vi_access_begin_pin(a, pin_claim(d));
+	if (rc)
+		return rc;
+	if (vi_access_wraps(d->iova, d->len))
+		return vi_access_refuse_wrap(a);
+	d->niov = 0;
+	rc = map_pieces(a, &p);
+	if (rc)
+		return rc;
+	seat = a->pin->seat;
+	vi_held_of(d)->scattered = p.scattered;
+	vi_held_of(d)->gpa = p.gpa;
+	if (!vi_pin_keep(a->pin, d, p.gpa, p.gpa_last))
+		return VI_ACCESS_AGAIN;
+	/* d may have been revoked, and be gone */
+	count(seat, a->prot, len);
+	return 0;
+}
+
+int viommu_dma_map(struct viommu_dma *d)
+{
+	struct vi_access a;
 	int rc;
 
 	if (!d->len || !d->prot ||
 	    (d->prot & ~(uint32_t)(VIOMMU_READ | VIOMMU_WRITE)))
 		return -EINVAL;
-	rc = vi_access_begin(&a, d->ep, d->iova, d->len, d->prot);
-	if (rc)
-		return rc;
-	if (vi_access_wraps(d->iova, d->len)) {
-		vi_access_deny_wrap(&a);
-		return vi_access_refuse(&a, d->iova, -EFAULT);
-	}
-	d->niov = 0;
-	rc = map_pieces(&a, &p);
-	if (rc)
-		return rc;
-	seat = a.pin->seat;
-	vi_count(&seat->maps, 1);
-	if (d->prot & VIOMMU_READ)
-		vi_count(&seat->bytes_read, d->len);
-	if (d->prot & VIOMMU_WRITE)
-		vi_count(&seat->bytes_written, d->len);
-	d->opaque[PIN] = (uintptr_t)a.pin;
-	d->opaque[INSTANCE] = (uintptr_t)vi;
-	vi_pin_keep(vi, a.pin, p.gpa, p.gpa_last);
-	return 0;
+	vi_access_init(&a, d->ep, d->iova, d->len, d->prot);
+	do
+		rc = map_once(&a, d);
+	while (rc == VI_ACCESS_AGAIN);
+	return rc;
+}
+
+static void mark_written(const struct viommu_dma *d, const struct vi_held *h,
+			 uint64_t written)
+{
+	struct viommu_memory *mem = d->ep->memory;
+
+	if (h->scattered)
+		vi_dirty_mark_host(mem, d->iov, d->niov, written);
+	else
+		vi_dirty_mark_held(mem, h->gpa, written);
 }
 
 void viommu_dma_unmap(struct viommu_dma *d, uint64_t written)
 {
-	struct vi_pin *pin = (struct vi_pin *)(uintptr_t)d->opaque[PIN];
-	struct viommu *vi = (struct viommu *)(uintptr_t)d->opaque[INSTANCE];
+	struct vi_held *h = vi_held_of(d);
 
-	VI_BUG_ON(!pin || written > d->len);
-	(void)written; /* for the dirty log, which is to come */
-	d->opaque[PIN] = 0;
-	vi_pin_drop(vi, pin);
+	VI_BUG_ON(written > d->len);
+	/* while the map keeps endpoint and memory */
+	if (written && (d->prot & VIOMMU_WRITE))
+		mark_written(d, h, vi_min(written, d->len));
+	vi_pin_let_go(h);
 }

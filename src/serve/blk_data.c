@@ -10,8 +10,7 @@
 #include "serve/blk_impl.h"
 
 /* Also where two descriptors are one piece of IOVA: one map for both. */
-static bool joins(const struct viommu_segment *a,
-		  const struct viommu_segment *b)
+static bool joins(const struct viommu_piece *a, const struct viommu_piece *b)
 {
 	viommu_iova_t next = a->iova + a->len;
 
@@ -22,14 +21,14 @@ void vs_blk_data_set(struct vs_blk_req *req, bool in, uint64_t off,
 		     uint64_t len)
 {
 	const struct viommu_element *e = &req->elem;
-	struct viommu_segment *s = e->segments + (in ? e->nout : 0);
+	struct viommu_piece *s = e->segments + (in ? e->nout : 0);
 	uint32_t n = in ? e->nin : e->nout;
 	uint32_t made = 0;
 
 	req->data = s;
 	req->len = len;
 	for (uint32_t i = 0; i < n && len; i++) {
-		struct viommu_segment some = s[i];
+		struct viommu_piece some = s[i];
 		uint64_t skip = off < some.len ? off : some.len;
 
 		off -= skip;
@@ -54,7 +53,7 @@ void vs_blk_data_set(struct vs_blk_req *req, bool in, uint64_t off,
 static int map_some(struct vs_blk_req *req, uint64_t len)
 {
 	struct viommu_dma *d = &req->maps[req->nmaps];
-	const struct viommu_segment *s = &req->data[req->at];
+	const struct viommu_piece *s = &req->data[req->at];
 	int rc;
 
 	*d = (struct viommu_dma){

@@ -27,8 +27,8 @@ enum {
 	VS_BLK_MAPS = 128,     /* of a round */
 	VS_BLK_IOVS = 512,     /* of a round */
 	VS_BLK_RANGES = 64,    /* of a DISCARD or WRITE_ZEROES */
-	/* all requests' together: far from the instance's max_pins, so that
-	 * others find some, too */
+	/* all requests' together: what those who take memory away have to
+	 * look through */
 	VS_BLK_MAPS_ALL = 1024,
 	VS_BLK_SECTOR = 512,
 };
@@ -70,7 +70,7 @@ struct vs_blk_req {
 	 * mapped */
 	uint64_t off; /* in the image */
 	uint64_t len, done;
-	struct viommu_segment *data;
+	struct viommu_piece *data;
 	uint32_t ndata, at;
 	uint64_t at_off;
 
@@ -90,7 +90,7 @@ struct vs_blk_req {
 	struct iovec iov[VS_BLK_IOVS];
 	struct viommu_dma maps[VS_BLK_MAPS];
 	struct vs_blk_range ranges[VS_BLK_RANGES];
-	struct viommu_segment segments[VS_BLK_SEGMENTS];
+	struct viommu_piece segments[VS_BLK_SEGMENTS];
 };
 
 struct viommu_blk {

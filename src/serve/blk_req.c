@@ -375,7 +375,7 @@ static void id_write(struct vs_blk_req *req)
 static void status_locate(struct vs_blk_req *req)
 {
 	const struct viommu_element *e = &req->elem;
-	const struct viommu_segment *s = &e->segments[e->nout + e->nin - 1];
+	const struct viommu_piece *s = &e->segments[e->nout + e->nin - 1];
 
 	req->status_at = s->iova + (s->len - 1);
 }

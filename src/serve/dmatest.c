@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <viommu/dma.h>
+#include <viommu/endpoint.h>
 #include <viommu/serve/dmatest.h>
 
 #include "serve/opts.h"
@@ -20,6 +21,7 @@
 #define BAR_LEN	    4096
 #define MAX_LEN	    (1u << 20)
 #define MAX_IOV	    512 /* 1 MiB in 4 KiB pages, and some */
+#define RETRY_NS    UINT64_C(1000000)
 #define ID	    0x54444956u
 #define VERSION	    1
 #define COMMAND_IRQ (1u << 31)
@@ -68,6 +70,7 @@ struct viommu_dmatest {
 	bool held;
 	bool hold_irq; /* when it is over */
 	struct viommu_timer timer;
+	struct viommu_timer recover; /* the endpoint, to end a reset */
 
 	_Atomic uint64_t commands, refused, holds;
 };
@@ -294,12 +297,32 @@ static void bar_write(void *arg, uint64_t off, unsigned len, uint64_t val)
 		command_start(d, (uint32_t)(val >> (8 * (REG_COMMAND - off))));
 }
 
+/* Nothing is held any more; but who asks about it now may hold on to the
+ * endpoint for a moment.  True: recovered. */
+static bool recovered(struct viommu_dmatest *d)
+{
+	if (!viommu_endpoint_recover(d->cfg.endpoint))
+		return true;
+	viommu_timer_start(d->cfg.loop, &d->recover, RETRY_NS);
+	return false;
+}
+
+static void recover(void *arg)
+{
+	struct viommu_dmatest *d = arg;
+
+	if (recovered(d))
+		viommu_pci_idle(d->pci);
+}
+
 static void reset(void *arg)
 {
 	struct viommu_dmatest *d = arg;
 
 	hold_drop(d, 0);
 	regs_reset(d);
+	if (!recovered(d))
+		viommu_pci_busy(d->pci);
 }
 
 /* ---------------------------------------------------------------- public */
@@ -357,6 +380,7 @@ int viommu_dmatest_create(const struct viommu_dmatest_config *cfg,
 	}
 	d->cfg.name = NULL; /* the caller's */
 	viommu_timer_init(&d->timer, hold_expired, d);
+	viommu_timer_init(&d->recover, recover, d);
 	regs_reset(d);
 	*out = d;
 	return 0;
@@ -367,6 +391,7 @@ void viommu_dmatest_destroy(struct viommu_dmatest *d)
 	if (!d)
 		return;
 	hold_drop(d, 0);
+	viommu_timer_stop(d->cfg.loop, &d->recover);
 	viommu_pci_destroy(d->pci);
 	free(d->buf);
 	free(d);

@@ -5,7 +5,12 @@
  *
  * Who locks what: lock guards the list of posted tasks, and is held while the
  * eventfd is written: a task that runs proves that its poster is done with
- * the loop.  Everything else belongs to the loop's thread.
+ * the loop; and the list of instances, which others may add to.  Everything
+ * else belongs to the loop's thread.
+ *
+ * Deadlines (L9): before it sleeps the loop asks each instance for its next
+ * one.  A fence comes to wait on the thread that commits it, and for functions
+ * that is a loop's: so none is missed, and none costs a wake-up in vain.
  *
  * epoll hands out pointers to watches in batches.  A watch removed in the
  * middle of a batch is marked and stays allocated until no batch is under
@@ -25,10 +30,12 @@
 #include <time.h>
 #include <unistd.h>
 #include <viommu/serve/loop.h>
+#include <viommu/viommu.h>
 
 #include "serve/loop.h"
 
-#define BATCH 32
+#define BATCH	 32
+#define POLL_GAP UINT64_C(1000000) /* between two polls */
 
 struct watch {
 	struct watch *next;
@@ -52,6 +59,9 @@ struct viommu_loop {
 
 	struct viommu_timer *timers; /* nearest first */
 	uint64_t armed;		     /* what the timerfd is set to; 0: off */
+
+	struct vs_deadlines *instances; /* added at the front, by the lock */
+	uint64_t due, polled;		/* when to poll; when we last did */
 };
 
 /* Behind the opaque words of a task. */
@@ -170,6 +180,7 @@ int viommu_loop_create(struct viommu_loop **out)
 	if (!loop)
 		return -ENOMEM;
 	loop->epfd = loop->wakefd = loop->timerfd = -1;
+	loop->due = UINT64_MAX;
 	pthread_mutex_init(&loop->lock, NULL);
 	rc = loop_open(loop);
 	if (rc) {
@@ -407,17 +418,87 @@ void viommu_timer_stop(struct viommu_loop *loop, struct viommu_timer *timer)
 	t->running = 0;
 }
 
-/* Set the timerfd to the nearest timer, if it is not. */
+/* ----------------------------------------------------------- deadlines */
+
+void vs_deadlines_add(struct viommu_loop *loop, struct vs_deadlines *d,
+		      struct viommu *vi)
+{
+	d->vi = vi;
+	pthread_mutex_lock(&loop->lock);
+	d->next = loop->instances;
+	loop->instances = d;
+	pthread_mutex_unlock(&loop->lock);
+}
+
+void vs_deadlines_remove(struct viommu_loop *loop, struct vs_deadlines *d)
+{
+	struct vs_deadlines **at = &loop->instances;
+
+	pthread_mutex_lock(&loop->lock);
+	while (*at && *at != d)
+		at = &(*at)->next;
+	if (*at)
+		*at = d->next;
+	pthread_mutex_unlock(&loop->lock);
+}
+
+/* What is behind the first one is the loop's thread's alone. */
+static struct vs_deadlines *instances(struct viommu_loop *loop)
+{
+	struct vs_deadlines *first;
+
+	pthread_mutex_lock(&loop->lock);
+	first = loop->instances;
+	pthread_mutex_unlock(&loop->lock);
+	return first;
+}
+
+/* When to poll next.  One that has passed and stays (another thread is at it,
+ * or has no room for us) must not keep us awake. */
+static uint64_t deadline_look(struct viommu_loop *loop)
+{
+	uint64_t first = UINT64_MAX;
+
+	for (struct vs_deadlines *d = instances(loop); d; d = d->next) {
+		uint64_t next = viommu_next_deadline(d->vi);
+
+		first = next < first ? next : first;
+	}
+	/* no sooner than now, and no later than never */
+	if (first < loop->polled + POLL_GAP)
+		first = loop->polled + POLL_GAP;
+	return first;
+}
+
+static void run_deadlines(struct viommu_loop *loop)
+{
+	uint64_t now;
+
+	if (loop->due == UINT64_MAX)
+		return;
+	now = now_ns();
+	if (now < loop->due)
+		return;
+	loop->polled = now;
+	for (struct vs_deadlines *d = instances(loop); d; d = d->next)
+		viommu_poll(d->vi, now);
+}
+
+/* Set the timerfd to the nearest timer or deadline, if it is not. */
 static void timers_arm(struct viommu_loop *loop)
 {
 	uint64_t when = loop->timers ? timer_of(loop->timers)->when : 0;
-	struct itimerspec its = {
+	struct itimerspec its;
+
+	loop->due = deadline_look(loop);
+	if (loop->due < INT64_MAX && (!when || loop->due < when))
+		when = loop->due;
+	if (when == loop->armed)
+		return;
+	its = (struct itimerspec){
 		.it_value = { .tv_sec = (time_t)(when / 1000000000u),
 			      .tv_nsec = (long)(when % 1000000000u) },
 	};
-
-	if (when == loop->armed)
-		return;
 	timerfd_settime(loop->timerfd, TFD_TIMER_ABSTIME, &its, NULL);
 	loop->armed = when;
 }
@@ -487,6 +568,7 @@ static int loop_step(struct viommu_loop *loop, bool stoppable)
 	loop->depth++;
 	run_events(loop, ev, n, stoppable);
 	run_timers(loop, stoppable);
+	run_deadlines(loop);
 	run_tasks(loop, stoppable);
 	if (!--loop->depth)
 		watches_free(&loop->dead);

@@ -6,6 +6,21 @@
 
 #include <viommu/serve/loop.h>
 
+struct viommu;
+
+/* An instance whose deadlines pass on a loop (L9); storage of whoever asked
+ * for it.  The same instance may be there several times. */
+struct vs_deadlines {
+	struct vs_deadlines *next;
+	struct viommu *vi;
+};
+
+/* Any thread. */
+void vs_deadlines_add(struct viommu_loop *loop, struct vs_deadlines *d,
+		      struct viommu *vi);
+/* The loop's thread, or while it does not run; added or zeroed. */
+void vs_deadlines_remove(struct viommu_loop *loop, struct vs_deadlines *d);
+
 /*
  * Sleep until something is due, run it, return.  For teardown that has to
  * wait for work which only the loop can finish: on the loop's thread, also in

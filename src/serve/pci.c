@@ -20,6 +20,7 @@
 #include <string.h>
 #include <viommu/serve/pci.h>
 
+#include "serve/loop.h"
 #include "serve/opts.h"
 #include "serve/pci.h"
 #include "serve/pci_irq.h"
@@ -45,6 +46,8 @@ struct viommu_pci {
 	struct viommu_pci_config cfg;
 	char *name;
 	bool claimed; /* by a transport */
+	struct vs_deadlines deadlines;
+	struct viommu_task given_up; /* posted from any thread */
 
 	uint8_t config[CONFIG_LEN];
 	uint8_t writable[CONFIG_LEN]; /* bits that a guest may change */
@@ -130,6 +133,14 @@ static void config_init(struct viommu_pci *pci)
 		      0, 1);
 }
 
+static void given_up(void *arg)
+{
+	struct viommu_pci *pci = arg;
+
+	if (pci->cfg.given_up)
+		pci->cfg.given_up(pci->cfg.arg);
+}
+
 int viommu_pci_create(const struct viommu_pci_config *cfg,
 		      struct viommu_pci **out)
 {
@@ -157,6 +168,8 @@ int viommu_pci_create(const struct viommu_pci_config *cfg,
 	vs_irqs_offer(&pci->irqs, VFIO_PCI_ERR_IRQ_INDEX, 1);
 	vs_irqs_offer(&pci->irqs, VFIO_PCI_REQ_IRQ_INDEX, 1);
 	config_init(pci);
+	viommu_task_init(&pci->given_up, given_up, pci);
+	vs_deadlines_add(pci->cfg.loop, &pci->deadlines, pci->cfg.vi);
 	*out = pci;
 	return 0;
 }
@@ -165,6 +178,8 @@ void viommu_pci_destroy(struct viommu_pci *pci)
 {
 	if (!pci)
 		return;
+	viommu_loop_cancel(pci->cfg.loop, &pci->given_up);
+	vs_deadlines_remove(pci->cfg.loop, &pci->deadlines);
 	vs_irqs_fini(&pci->irqs);
 	free(pci->name);
 	free(pci);
@@ -368,6 +383,11 @@ void viommu_pci_idle(struct viommu_pci *pci)
 	pci->busy = false;
 	if (pci->idle_task)
 		viommu_loop_post(pci->cfg.loop, pci->idle_task);
+}
+
+void viommu_pci_give_up(struct viommu_pci *pci)
+{
+	viommu_loop_post(pci->cfg.loop, &pci->given_up);
 }
 
 bool viommu_pci_bus_master(const struct viommu_pci *pci)

@@ -8,8 +8,15 @@
  * transaction without waiting and then waits for the last answer alone.  So
  * what comes while an unmap waits is queued behind it, already carried out.
  *
+ * If the deadline passes and a function that holds on to the memory is given up
+ * (L9), the unmap is answered with EBUSY: the memory is gone for all new
+ * accesses, but old ones may still be under way.  Clients do not wait for ever;
+ * and with the answers behind it waiting, too, the machine would stand still.
+ *
  * Operations come from a fixed pool and fences live in them: taking memory
- * away allocates nothing.
+ * away allocates nothing.  A failed one is back in the pool when it is done.
+ * When the pool is full of those, further unmaps are refused with ENOBUFS and
+ * nothing is taken; but the client is heard, since it may reset the function.
  */
 
 #include <errno.h>
@@ -31,8 +38,10 @@ int vs_dma_init(struct vs_dma *dma, struct viommu_loop *loop,
 	if (!dma->ops)
 		return -ENOMEM;
 	pthread_mutex_init(&dma->lock, NULL);
-	for (unsigned i = 0; i < VS_DMA_OPS; i++)
+	for (unsigned i = 0; i < VS_DMA_OPS; i++) {
+		dma->ops[i].done = true;
 		vs_dma_put(dma, &dma->ops[i]);
+	}
 	dma->drain.done = true;
 	return 0;
 }
@@ -192,10 +201,49 @@ static int map_do(struct vs_dma *dma, const struct vs_msg *m)
 
 /* ----------------------------------------------------------- operations */
 
+static bool op_is_done(struct vs_dma *dma, const struct vs_dma_op *op)
+{
+	bool done;
+
+	pthread_mutex_lock(&dma->lock);
+	done = op->done;
+	pthread_mutex_unlock(&dma->lock);
+	return done;
+}
+
+void vs_dma_put(struct vs_dma *dma, struct vs_dma_op *op)
+{
+	struct vs_dma_op **to =
+		op_is_done(dma, op) ? &dma->unused : &dma->failed;
+
+	op->next = *to;
+	*to = op;
+}
+
+/* Those that are done by now are free again. */
+static void failed_sweep(struct vs_dma *dma)
+{
+	struct vs_dma_op *op = dma->failed;
+
+	dma->failed = NULL;
+	while (op) {
+		struct vs_dma_op *next = op->next;
+
+		vs_dma_put(dma, op);
+		op = next;
+	}
+}
+
+/* NULL: all of them have failed, and are not done. */
 static struct vs_dma_op *op_get(struct vs_dma *dma, const struct vs_msg *m)
 {
-	struct vs_dma_op *op = dma->unused;
+	struct vs_dma_op *op;
 
+	if (!dma->unused)
+		failed_sweep(dma);
+	op = dma->unused;
+	if (!op)
+		return NULL;
 	dma->unused = op->next;
 	op->dma = dma;
 	op->next = NULL;
@@ -203,19 +251,15 @@ static struct vs_dma_op *op_get(struct vs_dma *dma, const struct vs_msg *m)
 	op->reply_len = 0;
 	op->error = 0;
 	op->parked = false;
+	op->failed = false;
 	op->done = false;
 	return op;
 }
 
-void vs_dma_put(struct vs_dma *dma, struct vs_dma_op *op)
-{
-	op->next = dma->unused;
-	dma->unused = op;
-}
-
 bool vs_dma_ready(const struct vs_dma *dma)
 {
-	return dma->unused;
+	/* none waits for its answer: what comes can be answered at once */
+	return dma->unused || !dma->first;
 }
 
 /* Runs on whichever thread let the last user go; perhaps within commit. */
@@ -233,6 +277,20 @@ static void op_done(struct viommu_fence *f, void *arg)
 	pthread_mutex_unlock(&dma->lock);
 }
 
+/* Runs on whichever thread polls; op is not done before it returns. */
+static void op_failed(struct viommu_fence *f, void *arg)
+{
+	struct vs_dma_op *op = arg;
+	struct vs_dma *dma = op->dma;
+
+	(void)f;
+	pthread_mutex_lock(&dma->lock);
+	op->failed = true;
+	if (op->parked)
+		viommu_loop_post(dma->loop, dma->progress);
+	pthread_mutex_unlock(&dma->lock);
+}
+
 /* Commit what op gathered.  true: done already. */
 static bool op_commit(struct vs_dma *dma, struct vs_dma_op *op)
 {
@@ -240,21 +298,12 @@ static bool op_commit(struct vs_dma *dma, struct vs_dma_op *op)
 
 	op->dma = dma;
 	op->parked = false;
+	op->failed = false;
 	op->done = false;
 	viommu_fence_commit(&op->fence, op_done, op);
 	pthread_mutex_lock(&dma->lock);
 	done = op->done;
 	op->parked = !done;
-	pthread_mutex_unlock(&dma->lock);
-	return done;
-}
-
-static bool op_is_done(struct vs_dma *dma, const struct vs_dma_op *op)
-{
-	bool done;
-
-	pthread_mutex_lock(&dma->lock);
-	done = op->done;
 	pthread_mutex_unlock(&dma->lock);
 	return done;
 }
@@ -281,11 +330,25 @@ static int op_finish(struct vs_dma *dma, struct vs_dma_op *op, bool done,
 	return VS_LATER;
 }
 
+/* Whether it can be answered, done or not. */
+static bool op_is_over(struct vs_dma *dma, struct vs_dma_op *op)
+{
+	bool over;
+
+	pthread_mutex_lock(&dma->lock);
+	if (op->failed && !op->done)
+		op->error = -EBUSY;
+	over = op->failed || op->done;
+	pthread_mutex_unlock(&dma->lock);
+	return over;
+}
+
 struct vs_dma_op *vs_dma_answer(struct vs_dma *dma)
 {
 	struct vs_dma_op *op = dma->first;
 
-	if (!op || !op_is_done(dma, op))
+	failed_sweep(dma);
+	if (!op || !op_is_over(dma, op))
 		return NULL;
 	dma->first = op->next;
 	if (!dma->first)
@@ -295,8 +358,11 @@ struct vs_dma_op *vs_dma_answer(struct vs_dma *dma)
 
 int vs_dma_map(struct vs_dma *dma, const struct vs_msg *m, struct vs_reply *r)
 {
-	struct vs_dma_op *op = op_get(dma, m);
+	struct vs_dma_op *op;
 
+	if (!dma->first)
+		return map_do(dma, m);
+	op = op_get(dma, m);
 	op->error = map_do(dma, m);
 	op->done = true;
 	return op_finish(dma, op, true, r);
@@ -365,7 +431,10 @@ int vs_dma_unmap(struct vs_dma *dma, const struct vs_msg *m, struct vs_reply *r)
 {
 	struct vs_dma_op *op = op_get(dma, m);
 
+	if (!op)
+		return -ENOBUFS;
 	viommu_fence_init(&op->fence);
+	viommu_fence_set_failed(&op->fence, op_failed);
 	op->error = unmap_do(dma, m, op);
 	if (op->error) {
 		op->done = true;
@@ -388,5 +457,5 @@ void vs_dma_drain(struct vs_dma *dma)
 
 bool vs_dma_drained(struct vs_dma *dma)
 {
-	return !dma->first && op_is_done(dma, &dma->drain);
+	return !dma->first && !dma->failed && op_is_done(dma, &dma->drain);
 }

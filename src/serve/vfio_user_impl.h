@@ -73,13 +73,15 @@ struct vs_dma_op {
 	size_t reply_len;
 	int error;   /* 0 or -errno */
 	bool parked; /* the loop is not looking any more: post */
+	bool failed; /* somebody who holds on to it was given up (L9) */
 	bool done;
 	struct viommu_fence fence;
 };
 
 /*
- * What a client has mapped.  Belongs to the loop's thread, but for the parked
- * and done of operations, which the lock guards: fences get done anywhere.
+ * What a client has mapped.  Belongs to the loop's thread, but for the parked,
+ * failed and done of operations, which the lock guards: fences get done
+ * anywhere.
  */
 struct vs_dma {
 	struct viommu_loop *loop;
@@ -95,6 +97,7 @@ struct vs_dma {
 	struct vs_dma_op *ops;		/* VS_DMA_OPS of them */
 	struct vs_dma_op *unused;	/* linked by next */
 	struct vs_dma_op *first, *last; /* whose answers wait, in order */
+	struct vs_dma_op *failed;	/* answered, but not done */
 	struct vs_dma_op drain;		/* of a client that went */
 };
 
@@ -112,7 +115,7 @@ int vs_dma_unmap(struct vs_dma *dma, const struct vs_msg *m,
 bool vs_dma_ready(const struct vs_dma *dma);
 
 /* The oldest command if its time has come to be answered, or NULL; and give
- * it back. */
+ * it back, answered. */
 struct vs_dma_op *vs_dma_answer(struct vs_dma *dma);
 void vs_dma_put(struct vs_dma *dma, struct vs_dma_op *op);
 

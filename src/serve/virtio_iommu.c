@@ -8,6 +8,9 @@
  * at once as a rule, or later on whichever thread let the last map go.  That
  * thread only links the request into `answered` and posts to the loop, where
  * the answer is written to the guest.  Requests that come later do not wait.
+ * One whose fence has failed (L9) is answered as well, with an error, but its
+ * storage stays taken until it is released; so there may be none for the next
+ * one, which then waits in the ring.
  *
  * Taking the bypass away is a register write, which cannot be held back.  It
  * has a fence as well: until that is done, the guest reads the old value.
@@ -15,13 +18,13 @@
  * While the guest has bus mastering off, answers and faults wait in our hands.
  *
  * A reset is over when its own fence is done, that of the bypass too, and no
- * request is waiting: then the driver reads status 0, and nobody can still
- * touch what its domains mapped.
+ * request is waiting, or unreleased: then the driver reads status 0, and
+ * nobody can still touch what its domains mapped.
  *
- * Who locks what: `lock` guards the answered list and the flag beside it, and
- * how a fence came to its end.  It is held while a task is posted and taken by
- * the task, which thus knows that whoever posted it is done with us.  The rest
- * is the loop's thread's.
+ * Who locks what: `lock` guards the answered and released lists and the flag
+ * beside them, and how a fence came to its end.  It is held while a task is
+ * posted and taken by the task, which thus knows that whoever posted it is done
+ * with us.  The rest is the loop's thread's.
  */
 
 #include <endian.h>
@@ -56,13 +59,15 @@ enum {
 
 struct request {
 	struct viommu_virtio_iommu *vio;
-	struct request *next; /* unused, or answered */
+	struct request *next; /* unused, answered or released */
+	/* who still needs it: the guest for its answer, the IOMMU */
+	_Atomic unsigned needed;
 	struct viommu_virtio_req req;
 	struct viommu_element elem;
 	size_t written;
 	uint8_t *large; /* in place of in[], for PROBE */
 	uint8_t out[OUT_MAX], in[IN_MAX];
-	struct viommu_segment segments[QUEUE_LEN];
+	struct viommu_piece segments[QUEUE_LEN];
 };
 
 /* A fence whose end the loop waits for. */
@@ -83,10 +88,12 @@ struct viommu_virtio_iommu {
 	uint32_t probe_size;
 
 	struct request *requests, *unused;
+	bool starved; /* there was a request to take, and none to put it in */
 	unsigned inflight;
 	pthread_mutex_t lock;
 	struct request *answered, **answered_last;
-	bool looking; /* the loop will look at the list without being told */
+	struct request *released; /* answered before that */
+	bool looking; /* the loop will look at the lists without being told */
 	struct viommu_task answer;
 	/* those that found no pin: to be carried out, to be given back */
 	struct request *unfilled, *unanswered;
@@ -94,15 +101,16 @@ struct viommu_virtio_iommu {
 
 	struct viommu_task event;
 	struct viommu_element event_elem;
-	struct viommu_segment event_segments[QUEUE_LEN];
+	struct viommu_piece event_segments[QUEUE_LEN];
 	bool event_buffer;  /* event_elem waits for a fault */
 	bool event_fetched; /* it is this one */
 	uint8_t fault[EVENT_LEN];
 
 	bool resetting;
 	struct waiter reset, bypass, gone;
-	uint8_t bypass_shown; /* while bypass.pending */
-	bool bypass_again;    /* and then another value is to be written */
+	struct vs_deadlines deadlines; /* after vp is gone, too */
+	uint8_t bypass_shown;	       /* while bypass.pending */
+	bool bypass_again; /* and then another value is to be written */
 	uint8_t bypass_next;
 	uint8_t bypass_initial;
 	bool bypass_restore; /* by the reset that is about to begin */
@@ -203,8 +211,15 @@ static bool request_return(struct request *r)
 			return false;
 		viommu_virtqueue_push(vq, &r->elem, rc ? 0 : (uint32_t)written);
 	}
-	request_put(r);
 	return true;
+}
+
+/* There is something in a list. */
+static void look_locked(struct viommu_virtio_iommu *vio)
+{
+	if (!vio->looking)
+		viommu_loop_post(vio->cfg.loop, &vio->answer);
+	vio->looking = true;
 }
 
 /* Any thread. */
@@ -218,23 +233,51 @@ static void request_done(struct viommu_virtio_req *req, size_t written)
 	pthread_mutex_lock(&vio->lock);
 	*vio->answered_last = r;
 	vio->answered_last = &r->next;
-	if (!vio->looking)
-		viommu_loop_post(vio->cfg.loop, &vio->answer);
-	vio->looking = true;
+	look_locked(vio);
 	pthread_mutex_unlock(&vio->lock);
 }
 
+/* True: whoever calls is the last to need it. */
+static bool request_drop(struct request *r)
+{
+	return atomic_fetch_sub(&r->needed, 1) == 1;
+}
+
+/* Any thread.  As a rule the answer is still to be written. */
+static void request_released(struct viommu_virtio_req *req)
+{
+	struct request *r = req->arg;
+	struct viommu_virtio_iommu *vio = r->vio;
+
+	if (!request_drop(r))
+		return;
+	pthread_mutex_lock(&vio->lock);
+	r->next = vio->released;
+	vio->released = r;
+	look_locked(vio);
+	pthread_mutex_unlock(&vio->lock);
+}
+
+/* Take the lists: the answered is returned, the released put back. */
 static struct request *answered_take(struct viommu_virtio_iommu *vio)
 {
-	struct request *r;
+	struct request *answered, *released;
 
 	pthread_mutex_lock(&vio->lock);
-	r = vio->answered;
-	vio->answered = NULL;
+	answered = vio->answered;
+	released = vio->released;
+	vio->answered = vio->released = NULL;
 	vio->answered_last = &vio->answered;
 	vio->looking = false;
 	pthread_mutex_unlock(&vio->lock);
-	return r;
+	while (released) {
+		struct request *next = released->next;
+
+		request_put(released);
+		vio->inflight--;
+		released = next;
+	}
+	return answered;
 }
 
 /* Bounded by the requests that there are. */
@@ -255,10 +298,17 @@ static void answer(struct viommu_virtio_iommu *vio)
 			break;
 		}
 		vio->unanswered = next;
-		vio->inflight--;
+		if (request_drop(r)) {
+			request_put(r);
+			vio->inflight--;
+		}
 	}
 	if (vio->vp)
 		viommu_virtio_pci_publish(vio->vp, REQUESTQ);
+	if (vio->vp && vio->starved && vio->unused) {
+		vio->starved = false;
+		viommu_virtio_pci_again(vio->vp, REQUESTQ);
+	}
 	reset_check(vio);
 }
 
@@ -304,12 +354,15 @@ static struct request *request_next(struct viommu_virtio_iommu *vio)
 	vio->unfilled = NULL;
 	if (r)
 		return r;
-	/* as many as heads, so there is one; but for a reset under way */
+	/* as many as heads: there is one, but for those not released, or while
+	 * a reset goes on */
 	r = vio->unused;
+	vio->starved = !r;
 	if (!r || viommu_virtio_pci_pop(vio->vp, REQUESTQ, &r->elem))
 		return NULL;
 	vio->unused = r->next;
 	r->written = 0;
+	atomic_store(&r->needed, 2);
 	return r;
 }
 
@@ -332,10 +385,12 @@ static bool request_take(struct viommu_virtio_iommu *vio)
 		return false;
 	}
 	vio->inflight++;
-	if (rc)
+	if (rc) {
 		request_done(&r->req, 0);
-	else
+		request_released(&r->req);
+	} else {
 		viommu_virtio_request(vio->virtio, &r->req);
+	}
 	return true;
 }
 
@@ -637,6 +692,7 @@ static int requests_make(struct viommu_virtio_iommu *vio)
 
 		r->vio = vio;
 		r->req.done = request_done;
+		r->req.release = request_released;
 		r->req.arg = r;
 		r->elem.segments = r->segments;
 		r->elem.max = QUEUE_LEN;
@@ -654,6 +710,7 @@ static void gone_fence_done(void *arg)
 
 static void init(struct viommu_virtio_iommu *vio)
 {
+	vs_deadlines_add(vio->cfg.loop, &vio->deadlines, vio->cfg.vi);
 	pthread_mutex_init(&vio->lock, NULL);
 	vio->answered_last = &vio->answered;
 	viommu_task_init(&vio->answer, answer_task, vio);
@@ -732,6 +789,7 @@ void viommu_virtio_iommu_destroy(struct viommu_virtio_iommu *vio)
 	wait_gone(vio);
 	viommu_loop_cancel(vio->cfg.loop, &vio->answer);
 	viommu_loop_cancel(vio->cfg.loop, &vio->event);
+	vs_deadlines_remove(vio->cfg.loop, &vio->deadlines);
 	for (unsigned i = 0; vio->requests && i < QUEUE_LEN; i++)
 		free(vio->requests[i].large);
 	pthread_mutex_destroy(&vio->lock);

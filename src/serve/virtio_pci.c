@@ -12,6 +12,9 @@
  * between the registers keep what they held and take nothing, and status is
  * not 0 yet: the driver waits for that (4.1.4.3.1).
  *
+ * A device whose endpoint was given up, since it did not let go in time (L9),
+ * needs a reset, and says so.  That reset ends when it has let go of all.
+ *
  * Everything belongs to the loop's thread, but for `failure`.
  */
 
@@ -20,6 +23,7 @@
 #include <linux/virtio_pci.h>
 #include <linux/virtio_ring.h>
 #include <stdlib.h>
+#include <viommu/endpoint.h>
 
 #include "serve/opts.h"
 #include "serve/virtio_pci_impl.h"
@@ -268,9 +272,25 @@ void viommu_virtio_pci_reset_done(struct viommu_virtio_pci *vp)
 {
 	if (!vp->resetting)
 		return;
+	/* the model has let go; but who asks about it now may hold on for a
+	 * moment */
+	if (viommu_endpoint_recover(vp->cfg.endpoint)) {
+		viommu_timer_start(vp->cfg.loop, &vp->recover, RETRY_NS);
+		return;
+	}
 	registers_reset(vp);
 	vp->resetting = false;
 	viommu_pci_idle(vp->pci);
+}
+
+static void recover(void *arg)
+{
+	viommu_virtio_pci_reset_done(arg);
+}
+
+static void given_up(void *arg)
+{
+	viommu_virtio_pci_fail(arg, "its DMA did not end in time");
 }
 
 /* The VMM or the guest reset the function. */
@@ -342,6 +362,7 @@ static int pci_make(struct viommu_virtio_pci *vp)
 		.arg = vp,
 		.system_reset = pci_system_reset,
 		.bus_master = bus_master,
+		.given_up = given_up,
 	};
 	int rc = viommu_pci_create(&cfg, &vp->pci);
 
@@ -396,6 +417,7 @@ int viommu_virtio_pci_create(const struct viommu_virtio_pci_config *cfg,
 	}
 	vp->offered = vp->cfg.features | RING_FEATURES;
 	vp->cfg.required |= FEATURE(VIRTIO_F_VERSION_1);
+	viommu_timer_init(&vp->recover, recover, vp);
 	rc = queues_make(vp);
 	if (!rc)
 		rc = pci_make(vp);
@@ -418,6 +440,7 @@ void viommu_virtio_pci_destroy(struct viommu_virtio_pci *vp)
 			queue_stop(&vp->queues[i]);
 		viommu_virtqueue_destroy(vp->queues[i].vq);
 	}
+	viommu_timer_stop(vp->cfg.loop, &vp->recover);
 	viommu_pci_destroy(vp->pci);
 	free(vp);
 }

@@ -35,6 +35,7 @@ struct viommu_virtio_pci {
 	bool resetting;
 	bool quiescing; /* bus mastering is off, DMA is not over yet */
 	uint8_t status, generation, isr;
+	struct viommu_timer recover; /* the endpoint, to end a reset */
 	uint32_t offered_select, accepted_select;
 	uint64_t accepted;
 	uint16_t vector; /* of the configuration */

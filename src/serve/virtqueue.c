@@ -16,6 +16,10 @@
  *	device: avail_event or flags, then avail idx | driver: idx, then event
  *	device: used idx, then used_event or flags   | driver: event, then idx
  *
+ * A pop and a publish are a burst each: a handful of accesses under one
+ * barrier.  Fences wait for bursts, so what a guest can make long is left out
+ * of them: a long chain is several bursts, an indirect table is read outside.
+ *
  * Who locks what: nobody, a queue is one thread's.
  */
 
@@ -38,6 +42,7 @@
 #define USED_FLAGS  0
 #define USED_IDX    2
 #define USED_RING   4
+#define BURST_DESCS 32u /* descriptors read in one burst */
 
 /* Whose a head is. */
 enum head {
@@ -61,6 +66,7 @@ struct viommu_virtqueue {
 	struct vring_used_elem *pending; /* pushed, not published */
 	unsigned npending;
 	struct vring_desc *table; /* an indirect one, copied */
+	bool burst;		  /* in one */
 };
 
 static int queue_break(struct viommu_virtqueue *vq, const char *why)
@@ -76,6 +82,19 @@ static int queue_refused(struct viommu_virtqueue *vq, int rc)
 		return rc;
 	return queue_break(vq, rc == -EINVAL ? "ring is no aligned memory"
 					     : "ring cannot be accessed");
+}
+
+/* Accesses cost more without one, that is all: so it may be refused. */
+static void burst_begin(struct viommu_virtqueue *vq)
+{
+	vq->burst = !viommu_dma_enter(vq->cfg.endpoint);
+}
+
+static void burst_end(struct viommu_virtqueue *vq)
+{
+	if (vq->burst)
+		viommu_dma_exit(vq->cfg.endpoint);
+	vq->burst = false;
 }
 
 /* --------------------------------------------------------- ring accesses */
@@ -263,7 +282,7 @@ static int segment_add(struct viommu_virtqueue *vq, struct viommu_element *e,
 	if (e->nout + e->nin == e->max)
 		return queue_break(vq, "chain of too many descriptors");
 	e->segments[e->nout + e->nin] =
-		(struct viommu_segment){ .iova = d->addr, .len = d->len };
+		(struct viommu_piece){ .iova = d->addr, .len = d->len };
 	if (in) {
 		e->nin++;
 		e->in_len += d->len;
@@ -288,6 +307,8 @@ static int indirect_read(struct viommu_virtqueue *vq, const struct desc *d)
 		return queue_break(vq, "indirect table of odd length");
 	if (n > vq->cfg.max_segments)
 		return queue_break(vq, "indirect table too long");
+	/* what is left to do is in the copy */
+	burst_end(vq);
 	rc = viommu_dma_read(vq->cfg.endpoint, d->addr, vq->table, d->len);
 	return rc ? queue_refused(vq, rc) : (int)n;
 }
@@ -310,6 +331,10 @@ static int table_walk(struct viommu_virtqueue *vq, struct viommu_element *e,
 	for (unsigned steps = 0; steps < n; steps++) {
 		if (i >= n)
 			return queue_break(vq, "descriptor index out of range");
+		if (!table && steps % BURST_DESCS == BURST_DESCS - 1) {
+			burst_end(vq);
+			burst_begin(vq);
+		}
 		rc = desc_get(vq, table, i, d);
 		if (rc)
 			return rc;
@@ -405,15 +430,10 @@ static int head_get(struct viommu_virtqueue *vq, uint16_t *head)
 	return 0;
 }
 
-int viommu_virtqueue_pop(struct viommu_virtqueue *vq,
-			 struct viommu_element *elem)
+static int pop(struct viommu_virtqueue *vq, struct viommu_element *elem)
 {
 	int rc = 0;
 
-	if (vq->broken)
-		return -EPROTO;
-	if (!vq->running)
-		return -ENOENT;
 	if (vq->next == vq->seen)
 		rc = avail_look(vq);
 	if (!rc && vq->next == vq->seen)
@@ -432,6 +452,21 @@ int viommu_virtqueue_pop(struct viommu_virtqueue *vq,
 	vq->heads[elem->head] = HEAD_POPPED;
 	vq->next++;
 	return 0;
+}
+
+int viommu_virtqueue_pop(struct viommu_virtqueue *vq,
+			 struct viommu_element *elem)
+{
+	int rc;
+
+	if (vq->broken)
+		return -EPROTO;
+	if (!vq->running)
+		return -ENOENT;
+	burst_begin(vq);
+	rc = pop(vq, elem);
+	burst_end(vq);
+	return rc;
 }
 
 /* ------------------------------------------------------------------ push */
@@ -495,16 +530,11 @@ static int interrupt_wanted(struct viommu_virtqueue *vq, uint16_t old)
 	return word & VRING_AVAIL_F_NO_INTERRUPT ? 0 : 1;
 }
 
-int viommu_virtqueue_publish(struct viommu_virtqueue *vq)
+static int publish(struct viommu_virtqueue *vq)
 {
 	uint16_t old = vq->used;
-	int rc;
+	int rc = used_write(vq);
 
-	if (vq->broken)
-		return -EPROTO;
-	if (!vq->running || !vq->npending)
-		return 0;
-	rc = used_write(vq);
 	if (rc)
 		return rc;
 	for (unsigned i = 0; i < vq->npending; i++)
@@ -514,12 +544,26 @@ int viommu_virtqueue_publish(struct viommu_virtqueue *vq)
 	return interrupt_wanted(vq, old);
 }
 
+int viommu_virtqueue_publish(struct viommu_virtqueue *vq)
+{
+	int rc;
+
+	if (vq->broken)
+		return -EPROTO;
+	if (!vq->running || !vq->npending)
+		return 0;
+	burst_begin(vq);
+	rc = publish(vq);
+	burst_end(vq);
+	return rc;
+}
+
 /* ------------------------------------------------------------------ copy */
 
 /* One direction or the other, over @n segments from @s on. */
 static int segments_copy(struct viommu_endpoint *ep,
-			 const struct viommu_segment *s, uint32_t n,
-			 uint64_t off, char *buf, size_t len, bool in)
+			 const struct viommu_piece *s, uint32_t n, uint64_t off,
+			 char *buf, size_t len, bool in)
 {
 	for (; n && len; n--, s++) {
 		uint64_t some = s->len > off ? s->len - off : 0;

@@ -111,7 +111,10 @@ values()
 	run 2 boot --folder / --timeout 5s && says "--timeout 5s" &&
 	run 2 boot --folder / --iommu fast && says "--iommu fast" &&
 	run 2 boot --folder / --accel fast && says "--accel fast" &&
-	run 2 serve --iommu fast && says "--iommu fast"
+	run 2 serve --iommu fast && says "--iommu fast" &&
+	run 2 serve --fence-timeout -1 && says "--fence-timeout -1" &&
+	run 2 serve --fence-timeout 5s && says "milliseconds" &&
+	run 2 boot --folder / --fence-timeout x && says "--fence-timeout x"
 }
 
 combinations()
@@ -250,13 +253,14 @@ serves()
 
 serves_without_iommu()
 {
-	serve_start --iommu none --json || return
+	serve_start --iommu none --json --fence-timeout 0 || return
 	[ "$(find "$TMPDIR" -name '*.sock' | wc -l)" -eq 1 ] &&
 	! grep -q acpitable "$work/err"
 	ok=$?
 	serve_stop INT && [ $ok -eq 0 ] &&
 	[ "$(wc -l <"$work/out")" -eq 1 ] &&
-	grep -q '"result": "pass".*"iommu": "none"' "$work/out"
+	grep -q '"result": "pass".*"iommu": "none"' "$work/out" &&
+	grep -q '"fences_failed": 0, "expired": 0, "revokes": 0' "$work/out"
 }
 
 socket_dir()

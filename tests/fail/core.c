@@ -44,7 +44,7 @@ static int instance(struct world *w, const struct step *s)
 	struct viommu_config c = { .size = sizeof(c),
 				   .env = &alloc_env,
 				   .barrier = w->barrier,
-				   .max_pins = PINS };
+				   .max_threads = 2 };
 	int rc = viommu_create(&c, &w->vi);
 
 	(void)s;

@@ -13,7 +13,7 @@
 #define TOP  UINT64_MAX
 
 enum {
-	PINS = 30, /* two seats */
+	MAPS = 30, /* held at once */
 	STEPS = 80,
 };
 

@@ -38,7 +38,7 @@ static intptr_t in_a_thread(struct world *w)
 
 static void seat_is_not_lost(void **state)
 {
-	struct viommu_config cfg = { .size = sizeof(cfg), .max_pins = 1 };
+	struct viommu_config cfg = { .size = sizeof(cfg), .max_threads = 1 };
 	struct world w;
 
 	(void)state;

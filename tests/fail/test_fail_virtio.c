@@ -70,7 +70,7 @@ static int instance(struct world *w, const struct step *s)
 {
 	struct viommu_config c = { .size = sizeof(c),
 				   .env = &alloc_env,
-				   .max_pins = 15 };
+				   .max_threads = 1 };
 
 	(void)s;
 	return viommu_create(&c, &w->vi);

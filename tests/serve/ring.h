@@ -73,7 +73,9 @@ static inline void guest_unmap(struct guest *g, uint64_t gpa, uint64_t len)
 }
 
 /* A guest whose devices see nothing yet. */
-static inline struct guest *guest_make(const struct viommu_config *cfg)
+static inline struct guest *guest_make_expiring(const struct viommu_config *cfg,
+						viommu_expire_fn *expire,
+						void *arg)
 {
 	struct guest *g = calloc(1, sizeof(*g));
 	struct viommu_region r = { .size = sizeof(r),
@@ -93,7 +95,11 @@ static inline struct guest *guest_make(const struct viommu_config *cfg)
 	assert_non_null(g->ram);
 	memset(g->ram, 0, GUEST_RAM);
 	r.host = g->ram;
-	ec.arg = g;
+	/* one argument for both: faults are counted where nothing expires */
+	ec.arg = expire ? arg : g;
+	ec.expire = expire;
+	if (expire)
+		ec.fault = NULL;
 	assert_int_equal(viommu_create(cfg, &g->vi), 0);
 	assert_int_equal(viommu_memory_add(viommu_memory_of(g->vi), &r), 0);
 	assert_int_equal(viommu_space_create(g->vi, &sc, &g->space), 0);
@@ -102,6 +108,11 @@ static inline struct guest *guest_make(const struct viommu_config *cfg)
 	assert_int_equal(viommu_endpoint_attach(g->ep, g->space, &f), 0);
 	guest_commit(&f);
 	return g;
+}
+
+static inline struct guest *guest_make(const struct viommu_config *cfg)
+{
+	return guest_make_expiring(cfg, NULL, NULL);
 }
 
 static inline void guest_free(struct guest *g)

@@ -73,7 +73,18 @@ static inline void *served_run(void *arg)
 	return (void *)(intptr_t)viommu_loop_run(s->loop);
 }
 
-static inline void served_world(struct served *s)
+static inline enum viommu_verdict served_expire(void *arg,
+						const struct viommu_expiry *e)
+{
+	struct served *s = arg;
+
+	(void)e;
+	viommu_pci_give_up(viommu_dmatest_pci(s->dmatest));
+	return VIOMMU_GIVE_UP;
+}
+
+static inline void served_world(struct served *s,
+				const struct viommu_config *limits)
 {
 	struct viommu_space_config sc = { .size = sizeof(sc),
 					  .kind = VIOMMU_SPACE_IDENTITY,
@@ -82,10 +93,11 @@ static inline void served_world(struct served *s)
 					     .id = 8,
 					     .pasid = VIOMMU_NO_PASID,
 					     .fault = served_fault,
+					     .expire = served_expire,
 					     .arg = s };
 	struct viommu_fence f;
 
-	assert_int_equal(viommu_create(NULL, &s->vi), 0);
+	assert_int_equal(viommu_create(limits, &s->vi), 0);
 	assert_int_equal(viommu_memory_create(s->vi, &s->memory), 0);
 	assert_int_equal(viommu_space_create(s->vi, &sc, &s->space), 0);
 	ec.memory = s->memory;
@@ -114,7 +126,8 @@ static inline void served_stop(struct served *s)
 	s->running = false;
 }
 
-static inline struct served *served_make(void)
+static inline struct served *
+served_make_limited(const struct viommu_config *limits)
 {
 	struct served *s = calloc(1, sizeof(*s));
 	const char *tmp = getenv("TMPDIR");
@@ -128,7 +141,7 @@ static inline struct served *served_make(void)
 		 tmp ? tmp : "/tmp");
 	assert_non_null(mkdtemp(s->dir));
 	snprintf(s->path, sizeof(s->path), "%s/socket", s->dir);
-	served_world(s);
+	served_world(s, limits);
 	assert_int_equal(viommu_loop_create(&s->loop), 0);
 	dc.loop = s->loop;
 	dc.vi = s->vi;
@@ -141,6 +154,11 @@ static inline struct served *served_make(void)
 	vc.arg = s;
 	assert_int_equal(viommu_vfio_user_create(&vc, &s->server), 0);
 	return s;
+}
+
+static inline struct served *served_make(void)
+{
+	return served_make_limited(NULL);
 }
 
 static inline void served_destroy(struct served *s)

@@ -3,6 +3,7 @@
 /* virtio-blk on a real file, through scattered memory behind the IOMMU. */
 
 #include "driver.h"
+#include "seat.h"
 
 #include <fcntl.h>
 #include <linux/falloc.h>
@@ -1108,58 +1109,33 @@ static void many_at_once(void **state)
 	assert_int_equal(stats(x).errors, 0);
 }
 
-/* With hardly any pins all of it gets through, a little at a time. */
-static void many_with_few_pins(void **state)
+/* No other thread may do DMA: requests come later, none is lost. */
+static void short_of_seats(void **state)
 {
 	const struct viommu_config cfg = { .size = sizeof(cfg),
-					   .max_pins = 30 };
+					   .max_threads = 1 };
 	struct fix *x = fix_make(&cfg);
 	struct viommu_blk_config bc = blk_config(x);
-
-	(void)state;
-	fix_blk(x, &bc);
-	start(x, FEATURES);
-	full_queue(x, 2, 777);
-	assert_false(status_get(&x->d) & VIRTIO_CONFIG_S_NEEDS_RESET);
-	fix_free(x);
-}
-
-/* No pin is left for the statuses: they come later, none is lost. */
-static void short_of_pins(void **state)
-{
-	struct fix *x = *state;
-	struct viommu_dma *d = calloc(4096, sizeof(*d));
-	struct iovec iov;
-	unsigned n = 0;
+	struct seat seat;
 	uint32_t id, len;
 
-	assert_non_null(d);
-	loop_for_ms(&x->d, 2);
+	(void)state;
+	seat_sit(&seat, viommu_memory_of(x->g->vi));
+	fix_blk(x, &bc);
+	start(x, FEATURES);
 	for (unsigned i = 0; i < 5; i++)
 		offer(x, i, VIRTIO_BLK_T_FLUSH, 0, NULL, 0);
 	drv_kick(&x->d, 0);
-	for (;; n++) {
-		assert_in_range(n, 0, 4095);
-		d[n] = (struct viommu_dma){ .ep = x->g->ep,
-					    .iova = HEADS + GUEST_IOVA,
-					    .len = 16,
-					    .prot = VIOMMU_READ,
-					    .iov = &iov,
-					    .max_iov = 1 };
-		if (viommu_dma_map(&d[n]))
-			break;
-	}
 	loop_for_ms(&x->d, 20);
 	assert_false(ring_take(&x->d.rings[0], &id, &len));
 	assert_int_equal(*status_of(x, 0), PENDING);
-	while (n--)
-		viommu_dma_unmap(&d[n], 0);
+	seat_leave(&seat);
 	for (unsigned i = 0; i < 5; i++) {
 		assert_int_equal(drv_wait(&x->d, 0, &id), 1);
 		assert_int_equal(*status_of(x, id), 0);
 	}
 	assert_int_equal(stats(x).errors, 0);
-	free(d);
+	fix_free(x);
 }
 
 /* A reset while requests wait for maps: they are forgotten, and do not touch
@@ -1189,22 +1165,7 @@ static void reset_with_stalled(struct fix *x, unsigned turns)
 	start(x, FEATURES);
 }
 
-static void reset_with_few_pins(void **state)
-{
-	const struct viommu_config cfg = { .size = sizeof(cfg),
-					   .max_pins = 30 };
-	struct fix *x = fix_make(&cfg);
-	struct viommu_blk_config bc = blk_config(x);
-
-	(void)state;
-	fix_blk(x, &bc);
-	start(x, FEATURES);
-	for (unsigned turns = 0; turns < 4; turns++)
-		reset_with_stalled(x, turns);
-	fix_free(x);
-}
-
-/* There are pins, but no device takes more than its share of them. */
+/* No device takes more than its share of maps. */
 static void reset_with_many_maps(void **state)
 {
 	struct fix *x = *state;
@@ -1260,11 +1221,9 @@ int main(void)
 		T(idle_reset_is_immediate),
 		T(destroy_waits_for_io),
 		T(batches),
-		T(short_of_pins),
 		T(reset_with_many_maps),
 		T(many_at_once),
-		cmocka_unit_test(many_with_few_pins),
-		cmocka_unit_test(reset_with_few_pins),
+		cmocka_unit_test(short_of_seats),
 	};
 
 	return cmocka_run_group_tests_name("blk", tests, NULL, NULL);

@@ -293,6 +293,39 @@ static void interrupts_when_finished(void **state)
 
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
+/* HOLD longer than the IOMMU waits: it ends as ever, but nothing after it is
+ * let through until a reset. */
+static void given_up_until_reset(void **state)
+{
+	struct fix *x = *state;
+	struct viommu_endpoint_stats es;
+	struct viommu_fence f;
+
+	memset(x->ram, 0, 16);
+	client_set_reg(x->c, 0, DT_DELAY, 4, 200000);
+	dt_start(x->c, DT_HOLD, 0, 8, PAT);
+	viommu_fence_init(&f);
+	viommu_fence_set_timeout(&f, 10000000);
+	viommu_endpoint_detach(x->s->ep, &f);
+	viommu_fence_commit(&f, NULL, NULL);
+	assert_int_equal(viommu_fence_wait(&f, -1), -ECANCELED);
+	assert_int_equal(client_reg(x->c, 0, DT_HELD, 4), 1);
+	while (client_reg(x->c, 0, DT_STATUS, 4) == 1)
+		sleep_ms(1);
+	assert_int_equal(client_reg(x->c, 0, DT_ERROR, 4), 0);
+	assert_memory_equal(x->ram, "\1\2\3\4\5\6\7\10", 8);
+	assert_true(viommu_fence_done(&f));
+	viommu_endpoint_read_stats(x->s->ep, &es);
+	assert_int_equal(es.given_up, 1);
+	viommu_fence_init(&f);
+	assert_int_equal(viommu_endpoint_attach(x->s->ep, x->s->space, &f), 0);
+	viommu_fence_commit(&f, NULL, NULL);
+	assert_int_equal(dt_run(x->c, DT_READ, 0, 8, 0), EIO);
+	assert_int_equal(client_call(x->c, VU_RESET, NULL, 0), 0);
+	bus_master_on(x->c);
+	assert_int_equal(dt_run(x->c, DT_READ, 0, 8, 0), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -306,6 +339,8 @@ int main(void)
 		TEST(no_dma_without_bus_mastering),
 		TEST(unknown_commands),
 		TEST(interrupts_when_finished),
+		cmocka_unit_test_setup_teardown(given_up_until_reset, setup,
+						teardown),
 	};
 
 	return cmocka_run_group_tests_name("dmatest", tests, NULL, NULL);

@@ -16,6 +16,7 @@
 #include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
+#include <viommu.h>
 #include <viommu/serve/loop.h>
 
 #include "serve/loop.h"
@@ -571,6 +572,154 @@ static void timer_is_not_lost_to_a_nested_wait(void **state)
 
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
+/* ------------------------------------------------------------- deadlines */
+
+/* A map that is not let go of, and a fence that waits for it, begun by a task
+ * of the loop; nothing else goes on there. */
+struct late {
+	struct fix *x;
+	struct viommu *vi;
+	struct viommu_space *space;
+	struct viommu_endpoint *ep;
+	struct vs_deadlines node;
+	struct viommu_dma d;
+	struct iovec iov;
+	struct viommu_fence f;
+	struct viommu_task task;
+	uint64_t started, timeout;
+	unsigned expired, wait_on;
+};
+
+static char ram[4096] __attribute__((aligned(4096)));
+
+static enum viommu_verdict late_expire(void *arg, const struct viommu_expiry *e)
+{
+	struct late *l = arg;
+
+	(void)e;
+	l->expired++;
+	/* not early, each time */
+	assert_true(now() - l->started >= l->expired * l->timeout);
+	return l->expired <= l->wait_on ? VIOMMU_WAIT_ON : VIOMMU_GIVE_UP;
+}
+
+static void late_failed(struct viommu_fence *f, void *arg)
+{
+	struct late *l = arg;
+
+	(void)f;
+	viommu_loop_stop(l->x->loop);
+}
+
+static void late_done(struct viommu_fence *f, void *arg)
+{
+	(void)f;
+	(void)arg;
+}
+
+static void late_begin(void *arg)
+{
+	struct late *l = arg;
+
+	l->started = now();
+	viommu_fence_init(&l->f);
+	viommu_fence_set_timeout(&l->f, l->timeout);
+	viommu_fence_set_failed(&l->f, late_failed);
+	viommu_endpoint_detach(l->ep, &l->f);
+	viommu_fence_commit(&l->f, late_done, l);
+}
+
+static struct late *late_make(struct fix *x)
+{
+	struct viommu_region r = { .size = sizeof(r),
+				   .len = sizeof(ram),
+				   .prot = VIOMMU_READ | VIOMMU_WRITE,
+				   .host = ram,
+				   .fd = -1 };
+	struct viommu_space_config sc = { .size = sizeof(sc),
+					  .kind = VIOMMU_SPACE_IDENTITY,
+					  .page_sizes = 4096 };
+	struct late *l = calloc(1, sizeof(*l));
+	struct viommu_endpoint_config ec = { .size = sizeof(ec),
+					     .pasid = VIOMMU_NO_PASID,
+					     .expire = late_expire,
+					     .arg = l };
+	struct viommu_fence f;
+
+	assert_non_null(l);
+	l->x = x;
+	l->timeout = 10 * MS;
+	assert_int_equal(viommu_create(NULL, &l->vi), 0);
+	assert_int_equal(viommu_memory_add(viommu_memory_of(l->vi), &r), 0);
+	assert_int_equal(viommu_space_create(l->vi, &sc, &l->space), 0);
+	assert_int_equal(viommu_endpoint_create(l->vi, &ec, &l->ep), 0);
+	viommu_fence_init(&f);
+	assert_int_equal(viommu_endpoint_attach(l->ep, l->space, &f), 0);
+	l->d = (struct viommu_dma){ .ep = l->ep,
+				    .len = 8,
+				    .prot = VIOMMU_READ,
+				    .iov = &l->iov,
+				    .max_iov = 1 };
+	assert_int_equal(viommu_dma_map(&l->d), 0);
+	viommu_task_init(&l->task, late_begin, l);
+	vs_deadlines_add(x->loop, &l->node, l->vi);
+	return l;
+}
+
+static void late_free(struct late *l)
+{
+	struct viommu_fence f;
+
+	viommu_dma_unmap(&l->d, 0);
+	assert_true(viommu_fence_done(&l->f));
+	vs_deadlines_remove(l->x->loop, &l->node);
+	viommu_fence_init(&f);
+	viommu_endpoint_destroy(l->ep, &f);
+	viommu_space_destroy(l->space, &f);
+	viommu_fence_commit(&f, NULL, NULL);
+	assert_int_equal(viommu_fence_wait(&f, -1), 0);
+	viommu_destroy(l->vi);
+	free(l);
+}
+
+static void deadlines_pass(void **state)
+{
+	struct fix *x = *state;
+	struct late *l = late_make(x);
+
+	l->wait_on = 2;
+	viommu_loop_post(x->loop, &l->task);
+	assert_int_equal(viommu_loop_run(x->loop), 0);
+	assert_int_equal(l->expired, 3);
+	late_free(l);
+}
+
+/* Of several instances, and of one that is there twice. */
+static void deadlines_of_several(void **state)
+{
+	struct fix *x = *state;
+	struct late *l = late_make(x), *idle = late_make(x);
+	struct vs_deadlines again;
+
+	vs_deadlines_add(x->loop, &again, l->vi);
+	vs_deadlines_remove(x->loop, &l->node);
+	late_begin(idle);
+	viommu_dma_unmap(&idle->d, 0);
+	viommu_loop_post(x->loop, &l->task);
+	assert_int_equal(viommu_loop_run(x->loop), 0);
+	assert_int_equal(l->expired, 1);
+	assert_int_equal(idle->expired, 0);
+	vs_deadlines_remove(x->loop, &again);
+	assert_int_equal(viommu_dma_map(&idle->d), -EFAULT);
+	viommu_fence_init(&idle->f);
+	assert_int_equal(
+		viommu_endpoint_attach(idle->ep, idle->space, &idle->f), 0);
+	viommu_fence_commit(&idle->f, NULL, NULL);
+	assert_int_equal(viommu_dma_map(&idle->d), 0);
+	late_free(l);
+	late_free(idle);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -589,6 +738,10 @@ int main(void)
 		TEST(timer_started_anew),
 		TEST(timer_is_not_lost_to_a_nested_wait),
 		TEST(callback_waits_for_a_timer),
+		cmocka_unit_test_setup_teardown(deadlines_pass, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(deadlines_of_several, setup,
+						teardown),
 	};
 
 	return cmocka_run_group_tests_name("loop", tests, NULL, NULL);

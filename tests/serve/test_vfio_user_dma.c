@@ -535,6 +535,118 @@ static void nobody_writes_after_the_answer(void **state)
 #define TEST(fn) \
 	cmocka_unit_test_setup_teardown(fn, served_setup, served_teardown)
 
+/* --------------------------------------------- functions that do not let go */
+
+/* A function that holds [0, @len) for long, in a world of little patience. */
+static struct served *stuck_make(struct client **c, int *fd, uint64_t len)
+{
+	const struct viommu_config cfg = { .size = sizeof(cfg),
+					   .fence_timeout_ns = 20000000 };
+	struct served *s = served_make_limited(&cfg);
+
+	served_start(s);
+	*c = served_client(s);
+	*fd = memfd_make(RAM);
+	bus_master_on(*c);
+	for (uint64_t at = 0; at < len; at += 0x1000)
+		assert_int_equal(client_map(*c, at, 0x1000, *fd, at, BOTH), 0);
+	client_set_reg(*c, 0, DT_DELAY, 4, 60000000);
+	dt_start(*c, DT_HOLD, 0, len, 0);
+	assert_int_equal(client_reg(*c, 0, DT_HELD, 4), 1);
+	return s;
+}
+
+static void stuck_free(struct served *s, struct client *c, int fd)
+{
+	close(fd);
+	client_close(c);
+	served_destroy(s);
+}
+
+static void failed_unmap_is_answered(void **state)
+{
+	struct viommu_stats st;
+	struct client *c;
+	struct served *s;
+	int fd;
+
+	(void)state;
+	s = stuck_make(&c, &fd, 0x1000);
+	assert_int_equal(client_unmap(c, 0, 0x1000, 0), -EBUSY);
+	viommu_read_stats(s->vi, &st);
+	assert_int_equal(st.fences_failed, 1);
+	assert_int_equal(client_reg(c, 0, DT_HELD, 4), 1);
+	/* its place is free, and the next ones have answers of their own */
+	assert_int_equal(client_map(c, 0, 0x1000, fd, 0x4000, BOTH), 0);
+	assert_int_equal(client_map(c, 0x8000, 0x1000, fd, 0x8000, BOTH), 0);
+	assert_int_equal(client_unmap(c, 0x8000, 0x1000, 0), 0);
+	assert_int_equal(client_call(c, VU_RESET, NULL, 0), 0);
+	assert_int_equal(client_reg(c, 0, DT_HELD, 4), 0);
+	bus_master_on(c);
+	assert_int_equal(dt_run(c, DT_WRITE, 0, 8, 1), 0);
+	assert_int_equal(client_unmap(c, 0, 0x1000, 0), 0);
+	viommu_read_stats(s->vi, &st);
+	assert_int_equal(st.fences_pending, 0);
+	stuck_free(s, c, fd);
+}
+
+/* The client is heard, however many have failed. */
+static void failed_unmaps_run_out(void **state)
+{
+	unsigned refused = 0;
+	struct client *c;
+	struct served *s;
+	int fd;
+
+	(void)state;
+	s = stuck_make(&c, &fd, 0x1000);
+	for (unsigned i = 0; i < 300; i++) {
+		int rc = client_unmap(c, 0, 0x1000, 0);
+
+		assert_int_equal(rc, i < 256 ? -EBUSY : -ENOBUFS);
+		refused += rc == -ENOBUFS;
+		/* the same page again: the old one is still held */
+		if (rc == -EBUSY)
+			assert_int_equal(client_map(c, 0, 0x1000, fd, 0, BOTH),
+					 0);
+	}
+	assert_int_equal(refused, 44);
+	assert_int_equal(client_call(c, VU_RESET, NULL, 0), 0);
+	assert_int_equal(client_unmap(c, 0, 0x1000, 0), 0);
+	assert_int_equal(client_unmap(c, 0, 0x1000, 0), -ENOENT);
+	stuck_free(s, c, fd);
+}
+
+/* The client goes: the function is reset, and the next one finds it well. */
+static void client_of_a_stuck_function_goes(void **state)
+{
+	struct client *c;
+	struct served *s;
+	int fd;
+
+	(void)state;
+	s = stuck_make(&c, &fd, 0x1000);
+	assert_int_equal(client_unmap(c, 0, 0x1000, 0), -EBUSY);
+	client_close(c);
+	c = served_client(s);
+	bus_master_on(c);
+	assert_int_equal(client_map(c, 0, 0x1000, fd, 0, BOTH), 0);
+	assert_int_equal(dt_run(c, DT_WRITE, 0, 8, 1), 0);
+	stuck_free(s, c, fd);
+}
+
+static void server_of_a_stuck_function_goes(void **state)
+{
+	struct client *c;
+	struct served *s;
+	int fd;
+
+	(void)state;
+	s = stuck_make(&c, &fd, 0x1000);
+	assert_int_equal(client_unmap(c, 0, 0x1000, 0), -EBUSY);
+	stuck_free(s, c, fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -554,6 +666,10 @@ int main(void)
 		TEST(let_go_on_another_thread),
 		cmocka_unit_test(destroyed_while_another_thread_holds),
 		TEST(nobody_writes_after_the_answer),
+		cmocka_unit_test(failed_unmap_is_answered),
+		cmocka_unit_test(failed_unmaps_run_out),
+		cmocka_unit_test(client_of_a_stuck_function_goes),
+		cmocka_unit_test(server_of_a_stuck_function_goes),
 	};
 
 	return cmocka_run_group_tests_name("vfio_user_dma", tests, NULL, NULL);

@@ -3,6 +3,7 @@
 /* The virtio-iommu function: requests and events through its queues. */
 
 #include "driver.h"
+#include "seat.h"
 
 #include <linux/virtio_iommu.h>
 #include <pthread.h>
@@ -59,26 +60,37 @@ static void fix_vio(struct fix *x, const struct viommu_virtio_config *virtio)
 	drv_init(&x->d, x->loop, viommu_virtio_iommu_pci(x->vio));
 }
 
-static struct fix *fix_make(const struct viommu_virtio_config *virtio)
+static struct fix *fix_make_limited(const struct viommu_config *limits,
+				    const struct viommu_virtio_config *virtio)
 {
 	struct fix *x = calloc(1, sizeof(*x));
 
 	assert_non_null(x);
-	x->g = guest_make(NULL);
+	x->g = guest_make(limits);
 	assert_int_equal(viommu_loop_create(&x->loop), 0);
 	fix_vio(x, virtio);
 	return x;
 }
 
-static void vio_free(struct fix *x)
+static struct fix *fix_make(const struct viommu_virtio_config *virtio)
+{
+	return fix_make_limited(NULL, virtio);
+}
+
+static void ep_free(struct fix *x)
 {
 	struct viommu_fence f;
 
-	drv_fini(&x->d);
-	viommu_virtio_iommu_destroy(x->vio);
 	viommu_fence_init(&f);
 	viommu_endpoint_destroy(x->ep, &f);
 	guest_commit(&f);
+}
+
+static void vio_free(struct fix *x)
+{
+	drv_fini(&x->d);
+	viommu_virtio_iommu_destroy(x->vio);
+	ep_free(x);
 }
 
 static void fix_free(struct fix *x)
@@ -225,6 +237,21 @@ static void *let_go(void *arg)
 	const struct timespec soon = { .tv_nsec = 3000000 };
 
 	nanosleep(&soon, NULL);
+	viommu_dma_unmap(&x->hold, 0);
+	return NULL;
+}
+
+/* When it has been given up on. */
+static void *let_go_late(void *arg)
+{
+	const struct timespec moment = { .tv_nsec = 1000000 };
+	struct viommu_endpoint_stats es;
+	struct fix *x = arg;
+
+	do {
+		nanosleep(&moment, NULL);
+		viommu_endpoint_read_stats(x->ep, &es);
+	} while (!es.given_up);
 	viommu_dma_unmap(&x->hold, 0);
 	return NULL;
 }
@@ -525,82 +552,161 @@ static void events_from_other_threads(void **state)
 	assert_true(stats(x).events >= 64);
 }
 
-/* ------------------------------------------------------------- pins short */
+/* ------------------------------------------------------------ seats short */
 
-#define PINS 4096
-
-/* Take every pin there is; how many. */
-static unsigned pins_take(struct fix *x, struct viommu_dma *d,
-			  struct iovec *iov)
+/* No other thread may do DMA: requests and events come later, none is lost. */
+static void short_of_seats(void **state)
 {
-	unsigned n = 0;
-
-	for (;; n++) {
-		assert_in_range(n, 0, PINS - 1);
-		d[n] = (struct viommu_dma){ .ep = x->g->ep,
-					    .iova = GUEST_IOVA,
-					    .len = 16,
-					    .prot = VIOMMU_READ,
-					    .iov = iov,
-					    .max_iov = 1 };
-		if (viommu_dma_map(&d[n]))
-			return n;
-	}
-}
-
-static void pins_give(struct viommu_dma *d, unsigned n)
-{
-	while (n--)
-		viommu_dma_unmap(&d[n], 0);
-}
-
-/* An answer or an event that finds no pin comes later; it is not lost. */
-static void short_of_pins(void **state)
-{
-	struct fix *x = *state;
-	struct viommu_dma *d = calloc(PINS, sizeof(*d));
+	const struct viommu_config cfg = { .size = sizeof(cfg),
+					   .max_threads = 1 };
 	const struct viommu_fault fault = { .id = BEHIND,
 					    .prot = VIOMMU_WRITE,
 					    .start = 0x77 };
-	struct iovec iov;
+	struct fix *x = fix_make_limited(&cfg, NULL);
 	uint32_t id, len;
-	unsigned n;
+	struct seat seat;
 
-	assert_non_null(d);
-	guest_map(x->g, 0, GUEST_PAGE, VIOMMU_READ);
-	domain_make(x);
+	(void)state;
+	seat_sit(&seat, viommu_memory_of(x->g->vi));
+	start(x);
 	offer_event(x, 0, 24);
 	drv_kick(&x->d, 1);
-	loop_for_ms(&x->d, 2);
-	hold(x, 0x10000);
-	offer_unmap(x, 7, 1, 0x10000, 0x1000);
+	offer_attach(x, 0, 1);
+	offer_map(x, 1, 1, 0x10000, 0x1000, TARGET);
 	drv_kick(&x->d, 0);
-	n = pins_take(x, d, &iov);
-	viommu_dma_unmap(&x->hold, 0);
-	d[n].iov = &iov;
-	assert_int_equal(viommu_dma_map(&d[n]), 0);
 	viommu_virtio_fault(viommu_virtio_iommu_device(x->vio), &fault);
 	loop_for_ms(&x->d, 10);
 	assert_false(ring_take(&x->d.rings[0], &id, &len));
 	assert_false(ring_take(&x->d.rings[1], &id, &len));
-	pins_give(d, n + 1);
+	seat_leave(&seat);
 	assert_int_equal(drv_wait(&x->d, 0, &id), 4);
-	assert_int_equal(status_of(x, 7), VIRTIO_IOMMU_S_OK);
+	assert_int_equal(drv_wait(&x->d, 0, &id), 4);
+	/* in the order given */
+	assert_int_equal(status_of(x, 0), VIRTIO_IOMMU_S_OK);
+	assert_int_equal(status_of(x, 1), VIRTIO_IOMMU_S_OK);
 	event_is(x, VIRTIO_IOMMU_FAULT_F_WRITE, 0x77);
-	/* a reset does not wait for pins */
-	offer_map(x, 0, 1, 0x10000, 0x1000, TARGET);
-	assert_int_equal(answered(x, 0), VIRTIO_IOMMU_S_OK);
+	fix_free(x);
+}
+
+/* --------------------------------------------- devices that do not let go */
+
+/* Domain 1 with a page of which the device behind holds some. */
+static struct fix *fix_stuck(void)
+{
+	const struct viommu_config cfg = { .size = sizeof(cfg),
+					   .fence_timeout_ns = 5000000 };
+	struct fix *x = fix_make_limited(&cfg, NULL);
+
+	start(x);
+	domain_make(x);
 	hold(x, 0x10000);
+	return x;
+}
+
+/* Nobody but the loop looks at the time. */
+static void failed_unmap_is_answered(void **state)
+{
+	struct fix *x = fix_stuck();
+	uint32_t val;
+
+	(void)state;
+	offer_unmap(x, 7, 1, 0x10000, 0x1000);
+	assert_int_equal(answered(x, 7), VIRTIO_IOMMU_S_DEVERR);
+	assert_int_equal(stats(x).failed, 1);
+	assert_int_equal(stats(x).waiting, 1);
+	assert_int_equal(reach(x, 0x10000, &val), -EIO);
+	/* the IOMMU works on */
+	offer_map(x, 8, 1, 0x10000, 0x1000, TARGET);
+	assert_int_equal(answered(x, 8), VIRTIO_IOMMU_S_OK);
+	viommu_dma_unmap(&x->hold, 0);
+	assert_int_equal(stats(x).waiting, 0);
+	assert_int_equal(viommu_endpoint_recover(x->ep), 0);
+	assert_int_equal(reach(x, 0x10000, &val), 0);
+	fix_free(x);
+}
+
+/* As many as there is room for are answered, the next ones wait in the ring
+ * until there is some again. */
+static void failed_unmaps_run_out(void **state)
+{
+	struct fix *x = fix_stuck();
+	uint32_t id, len;
+
+	(void)state;
+	for (unsigned n = 0; n < 256; n++) {
+		offer_unmap(x, n % 128, 1, 0x10000, 0x1000);
+		assert_int_equal(answered(x, n % 128), VIRTIO_IOMMU_S_DEVERR);
+	}
+	offer_map(x, 5, 1, 0x20000, 0x1000, TARGET);
+	offer_unmap(x, 6, 1, 0x20000, 0x1000);
+	drv_kick(&x->d, 0);
+	loop_for_ms(&x->d, 10);
+	assert_false(ring_take(&x->d.rings[0], &id, &len));
+	viommu_dma_unmap(&x->hold, 0);
+	assert_int_equal(drv_wait(&x->d, 0, &id), 4);
+	assert_int_equal(drv_wait(&x->d, 0, &id), 4);
+	assert_int_equal(status_of(x, 5), VIRTIO_IOMMU_S_OK);
+	assert_int_equal(status_of(x, 6), VIRTIO_IOMMU_S_OK);
+	fix_free(x);
+}
+
+/* Whoever sees the end of a reset knows that nobody touches the pages. */
+static void reset_waits_for_what_failed(void **state)
+{
+	struct fix *x = fix_stuck();
+	pthread_t thread;
+
+	(void)state;
+	offer_unmap(x, 7, 1, 0x10000, 0x1000);
+	assert_int_equal(answered(x, 7), VIRTIO_IOMMU_S_DEVERR);
+	status_set(&x->d, 0);
+	loop_for_ms(&x->d, 10);
+	assert_int_not_equal(status_get(&x->d), 0);
+	thread = let_go_elsewhere(x);
+	LOOP_UNTIL(&x->d, !status_get(&x->d));
+	pthread_join(thread, NULL);
+	assert_int_equal(stats(x).waiting, 0);
+	start(x);
+	offer_attach(x, 0, 1);
+	assert_int_equal(answered(x, 0), VIRTIO_IOMMU_S_OK);
+	fix_free(x);
+}
+
+static void destroy_waits_for_what_failed(void **state)
+{
+	struct fix *x = fix_stuck();
+	pthread_t thread;
+
+	(void)state;
+	offer_unmap(x, 7, 1, 0x10000, 0x1000);
+	assert_int_equal(answered(x, 7), VIRTIO_IOMMU_S_DEVERR);
+	thread = let_go_elsewhere(x);
+	vio_free(x);
+	pthread_join(thread, NULL);
+	x->vio = NULL;
+	fix_free(x);
+}
+
+/* The deadline passes while it is being destroyed. */
+static void fails_while_destroyed(void **state)
+{
+	struct fix *x = fix_stuck();
+	struct viommu_endpoint_stats es;
+	pthread_t thread;
+
+	(void)state;
 	offer_unmap(x, 7, 1, 0x10000, 0x1000);
 	drv_kick(&x->d, 0);
-	n = pins_take(x, d, &iov);
-	viommu_dma_unmap(&x->hold, 0);
-	assert_int_equal(viommu_dma_map(&d[n]), 0);
-	loop_for_ms(&x->d, 5);
-	drv_reset(&x->d);
+	assert_int_equal(pthread_create(&thread, NULL, let_go_late, x), 0);
+	drv_fini(&x->d);
+	viommu_virtio_iommu_destroy(x->vio);
+	pthread_join(thread, NULL);
+	viommu_endpoint_read_stats(x->ep, &es);
+	assert_int_equal(es.given_up, 1);
 	assert_int_equal(status_of(x, 7), 0xee);
-	pins_give(d, n + 1);
-	free(d);
+	ep_free(x);
+	x->vio = NULL;
+	fix_free(x);
 }
 
 /* ------------------------------------------------------------------ reset */
@@ -981,7 +1087,12 @@ int main(void)
 		T(events_arrive),
 		T(events_wait_for_buffers),
 		T(events_from_other_threads),
-		T(short_of_pins),
+		cmocka_unit_test(short_of_seats),
+		cmocka_unit_test(failed_unmap_is_answered),
+		cmocka_unit_test(failed_unmaps_run_out),
+		cmocka_unit_test(reset_waits_for_what_failed),
+		cmocka_unit_test(destroy_waits_for_what_failed),
+		cmocka_unit_test(fails_while_destroyed),
 		T(reset_waits),
 		T(reset_waits_for_maps),
 		T(reset_waits_for_requests),

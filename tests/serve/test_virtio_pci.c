@@ -3,6 +3,7 @@
 /* The registers of virtio over PCI, with a small device model behind. */
 
 #include "driver.h"
+#include "seat.h"
 
 #include <viommu/serve/virtio_pci.h>
 
@@ -23,7 +24,8 @@ struct fix {
 	unsigned notified[DRV_QUEUES], resets;
 	bool serve;	 /* answer requests when notified */
 	bool slow_reset; /* the test finishes it */
-	struct viommu_segment segments[8];
+	bool untold;	 /* the endpoint is given up behind its back */
+	struct viommu_piece segments[8];
 	struct viommu_element e;
 };
 
@@ -105,13 +107,23 @@ static struct viommu_virtio_pci_config fix_config(struct fix *x)
 	};
 }
 
-static int setup(void **state)
+static enum viommu_verdict expire(void *arg, const struct viommu_expiry *e)
+{
+	struct fix *x = arg;
+
+	assert_int_equal(e->start, DATA + GUEST_IOVA);
+	if (!x->untold)
+		viommu_pci_give_up(viommu_virtio_pci_pci(x->vp));
+	return VIOMMU_GIVE_UP;
+}
+
+static struct fix *fix_make(const struct viommu_config *limits)
 {
 	struct fix *x = calloc(1, sizeof(*x));
 	struct viommu_virtio_pci_config cfg;
 
 	assert_non_null(x);
-	x->g = guest_make(NULL);
+	x->g = guest_make_expiring(limits, expire, x);
 	guest_map(x->g, DRV_RINGS, 0x10000, ALL);
 	guest_map(x->g, DATA, 0x10000, ALL);
 	assert_int_equal(viommu_loop_create(&x->loop), 0);
@@ -121,19 +133,28 @@ static int setup(void **state)
 	x->serve = true;
 	x->e.segments = x->segments;
 	x->e.max = 8;
-	*state = x;
+	return x;
+}
+
+static int setup(void **state)
+{
+	*state = fix_make(NULL);
 	return 0;
 }
 
-static int teardown(void **state)
+static void fix_free(struct fix *x)
 {
-	struct fix *x = *state;
-
-	drv_fini(&x->d);
+	if (x->vp)
+		drv_fini(&x->d);
 	viommu_virtio_pci_destroy(x->vp);
 	viommu_loop_destroy(x->loop);
 	guest_free(x->g);
 	free(x);
+}
+
+static int teardown(void **state)
+{
+	fix_free(*state);
 	return 0;
 }
 
@@ -707,39 +728,133 @@ static void indirect_needs_its_feature(void **state)
 	}
 }
 
-/* All pins are taken for a while: the device goes on by itself afterwards. */
-static void short_of_pins(void **state)
+/* No other thread may do DMA for a while: the device goes on by itself
+ * afterwards. */
+static void short_of_seats(void **state)
 {
-	struct fix *x = *state;
-	struct viommu_dma *d = calloc(4096, sizeof(*d));
-	struct iovec iov;
-	unsigned n = 0;
+	const struct viommu_config cfg = { .size = sizeof(cfg),
+					   .max_threads = 1 };
+	struct fix *x = fix_make(&cfg);
+	struct seat seat;
 
-	assert_non_null(d);
+	(void)state;
+	seat_sit(&seat, viommu_memory_of(x->g->vi));
 	start(x);
-	loop_for_ms(&x->d, 2); /* what DRIVER_OK brought is over */
-	for (;; n++) {
-		assert_in_range(n, 0, 4095);
-		d[n] = (struct viommu_dma){ .ep = x->g->ep,
-					    .iova = DATA + GUEST_IOVA,
-					    .len = 16,
-					    .prot = VIOMMU_READ,
-					    .iov = &iov,
-					    .max_iov = 1 };
-		if (viommu_dma_map(&d[n]))
-			break;
-	}
 	request(x, 0, 0);
 	assert_int_equal(taken(x, 0), 0);
 	loop_for_ms(&x->d, 5);
 	assert_int_equal(taken(x, 0), 0);
 	assert_int_equal(drv_irqs(&x->d, 1), 0);
-	while (n--)
-		viommu_dma_unmap(&d[n], 0);
+	seat_leave(&seat);
 	LOOP_UNTIL(&x->d, taken(x, 0));
 	assert_int_equal(drv_irqs(&x->d, 1), 1);
 	assert_false(status_get(&x->d) & NEEDS_RESET);
-	free(d);
+	fix_free(x);
+}
+
+/* ---------------------------------------------------------------- given up */
+
+static void hold(struct fix *x, struct viommu_dma *d, struct iovec *iov)
+{
+	*d = (struct viommu_dma){ .ep = x->g->ep,
+				  .iova = DATA + GUEST_IOVA,
+				  .len = 16,
+				  .prot = VIOMMU_READ,
+				  .iov = iov,
+				  .max_iov = 1 };
+	assert_int_equal(viommu_dma_map(d), 0);
+}
+
+/* A page is taken away, and the device does not let go of it. */
+static void take_away(struct fix *x, struct viommu_fence *f)
+{
+	viommu_fence_init(f);
+	viommu_fence_set_timeout(f, 5000000);
+	assert_int_equal(viommu_space_unmap(x->g->space, DATA + GUEST_IOVA,
+					    DATA + GUEST_IOVA + 0xffff, f),
+			 0x10000);
+	viommu_fence_commit(f, NULL, NULL);
+	assert_false(viommu_fence_done(f));
+}
+
+/* The loop lets the deadline pass; the driver is told, and its reset lasts
+ * until the device has let go. */
+static void given_up_needs_a_reset(void **state)
+{
+	struct fix *x = *state;
+	struct viommu_endpoint_stats es;
+	struct viommu_fence f;
+	struct viommu_dma d;
+	struct iovec iov;
+
+	start(x);
+	hold(x, &d, &iov);
+	take_away(x, &f);
+	LOOP_UNTIL(&x->d, status_get(&x->d) & NEEDS_RESET);
+	viommu_endpoint_read_stats(x->g->ep, &es);
+	assert_int_equal(es.given_up, 1);
+	assert_int_equal(drv_irqs(&x->d, 0), 1);
+	assert_non_null(viommu_virtio_pci_failure(x->vp));
+	request(x, 0, 0);
+	assert_int_equal(taken(x, 0), 0);
+	status_set(&x->d, 0);
+	loop_for_ms(&x->d, 10);
+	assert_int_not_equal(status_get(&x->d), 0);
+	assert_true(vs_pci_is_busy(viommu_virtio_pci_pci(x->vp)));
+	viommu_dma_unmap(&d, 0);
+	assert_true(viommu_fence_done(&f));
+	LOOP_UNTIL(&x->d, !status_get(&x->d));
+	assert_false(vs_pci_is_busy(viommu_virtio_pci_pci(x->vp)));
+	guest_map(x->g, DATA, 0x10000, ALL);
+	start(x);
+	request(x, 0, 0);
+	LOOP_UNTIL(&x->d, taken(x, 0));
+}
+
+/* Without anybody who tells it, the device finds out by itself. */
+static void given_up_unawares(void **state)
+{
+	struct fix *x = *state;
+	struct viommu_fence f;
+	struct viommu_dma d;
+	struct iovec iov;
+
+	x->untold = true;
+	start(x);
+	hold(x, &d, &iov);
+	take_away(x, &f);
+	loop_for_ms(&x->d, 20);
+	assert_false(status_get(&x->d) & NEEDS_RESET);
+	viommu_dma_unmap(&d, 0);
+	request(x, 0, 0);
+	LOOP_UNTIL(&x->d, status_get(&x->d) & NEEDS_RESET);
+	drv_reset(&x->d);
+	guest_map(x->g, DATA, 0x10000, ALL);
+	start(x);
+	request(x, 0, 0);
+	LOOP_UNTIL(&x->d, taken(x, 0));
+}
+
+static void destroyed_within_its_reset(void **state)
+{
+	struct fix *x = *state;
+	struct viommu_fence f;
+	struct viommu_dma d;
+	struct iovec iov;
+
+	start(x);
+	hold(x, &d, &iov);
+	take_away(x, &f);
+	LOOP_UNTIL(&x->d, status_get(&x->d) & NEEDS_RESET);
+	status_set(&x->d, 0);
+	loop_for_ms(&x->d, 3);
+	assert_int_not_equal(status_get(&x->d), 0);
+	viommu_pci_give_up(viommu_virtio_pci_pci(x->vp)); /* posted, not run */
+	viommu_virtio_pci_destroy(x->vp);
+	x->vp = NULL;
+	viommu_dma_unmap(&d, 0);
+	loop_for_ms(&x->d, 3); /* nothing comes any more */
+	drv_fini(&x->d);
 }
 
 /* Anything into any register, on a fixed seed: it may not hurt, and the
@@ -805,7 +920,10 @@ int main(void)
 		T(function_reset_is_one_too),
 		T(event_idx_reaches_the_queue),
 		T(indirect_needs_its_feature),
-		T(short_of_pins),
+		cmocka_unit_test(short_of_seats),
+		T(given_up_needs_a_reset),
+		T(given_up_unawares),
+		T(destroyed_within_its_reset),
 		T(fuzz),
 	};
 

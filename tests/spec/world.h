@@ -65,8 +65,9 @@ struct world {
 	struct viommu_virtio *v;
 	struct viommu_endpoint *ep[EPS];
 	uint8_t *ram;
-	_Atomic(unsigned) notified; /* calls of the event hook */
-	bool gone;		    /* v was destroyed by the test */
+	_Atomic(unsigned) notified;  /* calls of the event hook */
+	bool gone;		     /* v was destroyed by the test */
+	enum viommu_verdict verdict; /* on endpoints that do not let go */
 };
 
 static inline void world_event(void *arg)
@@ -91,6 +92,15 @@ static inline void world_fault(void *arg, const struct viommu_fault *fault)
 		viommu_virtio_fault(w->v, fault);
 }
 
+static inline enum viommu_verdict world_expire(void *arg,
+					       const struct viommu_expiry *e)
+{
+	struct world *w = arg;
+
+	(void)e;
+	return w->verdict;
+}
+
 static inline void world_endpoints(struct world *w)
 {
 	for (uint32_t i = 0; i < EPS; i++) {
@@ -98,6 +108,7 @@ static inline void world_endpoints(struct world *w)
 						    .id = EP + i,
 						    .pasid = VIOMMU_NO_PASID,
 						    .fault = world_fault,
+						    .expire = world_expire,
 						    .arg = w };
 
 		assert_int_equal(viommu_endpoint_create(w->vi, &c, &w->ep[i]),

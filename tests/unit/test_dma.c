@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Accesses: what they see, what they are refused, what they report. */
+#include "seat.h"
 #include "world.h"
 
 static struct iovec iov[64];
@@ -267,26 +268,46 @@ static void map_gives_pieces_in_order(void **state)
 	world_free(&w);
 }
 
-static void number_of_maps_is_limited(void **state)
+/* Far more than a thread has pins: a map is bounded by its owner's memory. */
+static void maps_are_as_many_as_you_like(void **state)
 {
-	struct viommu_config cfg = { .size = sizeof(cfg), .max_pins = 30 };
-	struct viommu_dma d[32];
+	enum { N = 5000 };
+	struct viommu_dma *d = calloc(N, sizeof(*d));
+	unsigned char c;
+	struct world w;
+
+	(void)state;
+	assert_non_null(d);
+	world_make(&w, NULL, 4096);
+	assert_int_equal(map_rw(&w, 0, 4095, 0), 0);
+	for (int i = 0; i < N; i++)
+		assert_int_equal(hold(&w, &d[i], 0, 1, VIOMMU_READ, 1), 0);
+	assert_int_equal(viommu_dma_read(w.ep, 0, &c, 1), 0);
+	for (int i = 0; i < N; i++)
+		viommu_dma_unmap(&d[i], 0);
+	world_free(&w);
+	free(d);
+}
+
+static void threads_are_limited(void **state)
+{
+	struct viommu_config cfg = { .size = sizeof(cfg), .max_threads = 1 };
+	struct viommu_dma d;
+	struct seat seat;
 	unsigned char c;
 	struct world w;
 
 	(void)state;
 	world_make(&w, &cfg, 4096);
 	assert_int_equal(map_rw(&w, 0, 4095, 0), 0);
-	for (int i = 0; i < 30; i++)
-		assert_int_equal(hold(&w, &d[i], 0, 1, VIOMMU_READ, 1), 0);
-	assert_int_equal(hold(&w, &d[30], 0, 1, VIOMMU_READ, 1), -EAGAIN);
+	seat_sit(&seat, viommu_memory_of(w.vi));
 	assert_int_equal(viommu_dma_read(w.ep, 0, &c, 1), -EAGAIN);
+	assert_int_equal(hold(&w, &d, 0, 1, VIOMMU_READ, 1), -EAGAIN);
+	assert_int_equal(viommu_dma_enter(w.ep), -EAGAIN);
 	assert_int_equal(w.nfaults, 0);
-	viommu_dma_unmap(&d[7], 0);
+	seat_leave(&seat);
 	assert_int_equal(viommu_dma_read(w.ep, 0, &c, 1), 0);
-	assert_int_equal(hold(&w, &d[7], 0, 1, VIOMMU_READ, 1), 0);
-	for (int i = 0; i < 30; i++)
-		viommu_dma_unmap(&d[i], 0);
+	assert_int_equal(w.nfaults, 0);
 	world_free(&w);
 }
 
@@ -395,7 +416,8 @@ int main(void)
 		cmocka_unit_test(words_are_little_endian),
 		cmocka_unit_test(words_must_be_aligned),
 		cmocka_unit_test(map_gives_pieces_in_order),
-		cmocka_unit_test(number_of_maps_is_limited),
+		cmocka_unit_test(maps_are_as_many_as_you_like),
+		cmocka_unit_test(threads_are_limited),
 		cmocka_unit_test(handler_may_use_the_library),
 		cmocka_unit_test(translate_looks_only),
 		cmocka_unit_test(identity_is_memory_itself),

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Regions: by pointer, by descriptor, taken away under a fence. */
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "world.h"
@@ -30,6 +32,22 @@ static int mapped_files(void)
 	return n;
 }
 
+/* How much of memfds this process has mapped. */
+static uint64_t mapped_bytes(void)
+{
+	FILE *f = fopen("/proc/self/maps", "r");
+	uint64_t from, to, n = 0;
+	char line[512];
+
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f))
+		if (strstr(line, "memfd:test") &&
+		    sscanf(line, "%" SCNx64 "-%" SCNx64, &from, &to) == 2)
+			n += to - from;
+	fclose(f);
+	return n;
+}
+
 static struct viommu_region region(uint64_t gpa, uint64_t len, int fd,
 				   uint64_t off)
 {
@@ -41,7 +59,7 @@ static struct viommu_region region(uint64_t gpa, uint64_t len, int fd,
 				       .fd_offset = off };
 }
 
-static void file_is_mapped_once(void **state)
+static void file_is_mapped_once_a_memory(void **state)
 {
 	struct viommu_memory *mem, *mem2;
 	struct viommu_fence f;
@@ -64,7 +82,7 @@ static void file_is_mapped_once(void **state)
 		assert_int_equal(viommu_memory_add(i % 2 ? mem : mem2, &r), 0);
 		close(fd2);
 	}
-	assert_int_equal(mapped_files(), 1);
+	assert_int_equal(mapped_files(), 2);
 	assert_int_equal(pwrite(fd, "hello", 5, 4096 + 7 + 100), 5);
 	assert_int_equal(viommu_memory_read(mem, 0x11000 + 100, buf, 5), 0);
 	assert_string_equal(buf, "hello");
@@ -77,6 +95,161 @@ static void file_is_mapped_once(void **state)
 	assert_int_equal(mapped_files(), 1);
 	viommu_fence_init(&f);
 	viommu_memory_destroy(mem2, &f);
+	fence_run(&f);
+	assert_int_equal(mapped_files(), 0);
+	close(fd);
+	world_free(&w);
+}
+
+/* A region that needs more of it than is mapped. */
+static void file_that_grows_is_mapped_no_more_than_twice(void **state)
+{
+	enum {
+		STEPS = 300
+	};
+	struct viommu_memory *mem;
+	struct viommu_fence f;
+	struct viommu_region r;
+	struct world w;
+	int fd = file_of(1 << 20);
+	char c = 0;
+
+	(void)state;
+	world_make(&w, NULL, 4096);
+	mem = viommu_memory_of(w.vi);
+	r = region(1ull << 32, 4096, fd, 0);
+	assert_int_equal(viommu_memory_add(mem, &r), 0);
+	for (unsigned i = 0; i < STEPS; i++) {
+		uint64_t size = (1u << 20) + (i + 1) * 8192u;
+
+		assert_int_equal(ftruncate(fd, (off_t)size), 0);
+		r = region(r.gpa + 8192, 4096, fd, size - 8192);
+		assert_int_equal(viommu_memory_add(mem, &r), 0);
+		/* its neighbour is in the same mapping */
+		r = region(r.gpa + 4096, 4096, fd, size - 4096);
+		assert_int_equal(viommu_memory_add(mem, &r), 0);
+		assert_int_equal(viommu_memory_write(mem, r.gpa, "x", 1), 0);
+		assert_int_equal(pread(fd, &c, 1, (off_t)size - 4096), 1);
+		assert_int_equal(c, 'x');
+		c = 0;
+	}
+	assert_true(mapped_files() <= STEPS + 1);
+	assert_true(mapped_bytes() <= 2 * ((1u << 20) + STEPS * 8192u));
+	/* one across the end of what was mapped first, and all of it */
+	r = region(1ull << 33, 8192, fd, (1 << 20) - 4096);
+	assert_int_equal(viommu_memory_add(mem, &r), 0);
+	assert_int_equal(viommu_memory_write(mem, r.gpa + 4095, "yz", 2), 0);
+	assert_int_equal(pread(fd, &c, 1, (1 << 20) - 1), 1);
+	assert_int_equal(c, 'y');
+	assert_int_equal(pread(fd, &c, 1, 1 << 20), 1);
+	assert_int_equal(c, 'z');
+	viommu_fence_init(&f);
+	assert_int_equal(viommu_memory_remove(mem, 1ull << 32, 0, &f), 0);
+	fence_run(&f);
+	assert_int_equal(mapped_files(), 0);
+	close(fd);
+	world_free(&w);
+}
+
+static void sparse_file_is_mapped_where_it_is_shown(void **state)
+{
+	static const uint64_t at[] = { 0, 1ull << 40,
+				       (1ull << 40) + (1ull << 36) - 4096,
+				       (1ull << 41) - 2048, /* across blocks */
+				       (1ull << 44) - 4096 };
+	struct viommu_memory *mem;
+	struct viommu_region r;
+	struct world w;
+	int fd = file_of(1ull << 44);
+	uint64_t back;
+
+	(void)state;
+	world_make(&w, NULL, 4096);
+	mem = viommu_memory_of(w.vi);
+	for (unsigned i = 0; i < 5; i++) {
+		r = region((1ull << 32) + i * 4096, 4096, fd, at[i]);
+		assert_int_equal(viommu_memory_add(mem, &r), 0);
+		assert_int_equal(viommu_memory_write(mem, r.gpa + 8, &at[i], 8),
+				 0);
+	}
+	assert_true(mapped_files() <= 4);
+	assert_true(mapped_bytes() <= 5ull << 36);
+	for (unsigned i = 0; i < 5; i++) {
+		assert_int_equal(pread(fd, &back, 8, (off_t)at[i] + 8), 8);
+		assert_int_equal(back, at[i]);
+	}
+	/* the neighbours are there already */
+	for (unsigned i = 0; i < 5; i++) {
+		r = region((1ull << 33) + i * 4096, 4096, fd,
+			   at[i] ? at[i] - 4096 : 4096);
+		assert_int_equal(viommu_memory_add(mem, &r), 0);
+	}
+	assert_true(mapped_files() <= 5);
+	close(fd);
+	world_free(&w);
+	assert_int_equal(mapped_files(), 0);
+}
+
+static uint64_t address_space_used(void)
+{
+	FILE *f = fopen("/proc/self/statm", "r");
+	uint64_t pages = 0;
+
+	assert_non_null(f);
+	assert_int_equal(fscanf(f, "%" SCNu64, &pages), 1);
+	fclose(f);
+	return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+/* Where there is no room for a block, what is needed is mapped. */
+static void little_address_space_is_enough(void **state)
+{
+	struct rlimit old, little;
+	struct viommu_memory *mem;
+	struct viommu_region r;
+	struct world w;
+	int fd = file_of(1ull << 44);
+
+	(void)state;
+	world_make(&w, NULL, 4096);
+	mem = viommu_memory_of(w.vi);
+	r = region(1ull << 32, 8192, fd, (1ull << 43) + 2048);
+	assert_int_equal(getrlimit(RLIMIT_AS, &old), 0);
+	little = old;
+	little.rlim_cur = address_space_used() + (1ull << 30);
+	assert_int_equal(setrlimit(RLIMIT_AS, &little), 0);
+	assert_int_equal(viommu_memory_add(mem, &r), 0);
+	assert_int_equal(mapped_bytes(), 3 * 4096);
+	assert_int_equal(viommu_memory_write(mem, r.gpa, "x", 1), 0);
+	r.gpa += r.len;
+	r.len = 2ull << 30;
+	assert_int_equal(viommu_memory_add(mem, &r), -ENOMEM);
+	assert_int_equal(setrlimit(RLIMIT_AS, &old), 0);
+	assert_int_equal(viommu_memory_add(mem, &r), 0);
+	close(fd);
+	world_free(&w);
+}
+
+/* Removed first, and done last. */
+static void region_may_outlive_its_memory(void **state)
+{
+	struct viommu_region r;
+	struct viommu_memory *mem;
+	struct viommu_fence f, g;
+	struct world w;
+	int fd = file_of(4096);
+
+	(void)state;
+	world_make(&w, NULL, 4096);
+	assert_int_equal(viommu_memory_create(w.vi, &mem), 0);
+	r = region(0, 4096, fd, 0);
+	assert_int_equal(viommu_memory_add(mem, &r), 0);
+	viommu_fence_init(&f);
+	viommu_fence_init(&g);
+	assert_int_equal(viommu_memory_remove(mem, 0, 0, &f), 0);
+	viommu_memory_destroy(mem, &g);
+	fence_run(&g);
+	assert_int_equal(mapped_files(), 1);
 	fence_run(&f);
 	assert_int_equal(mapped_files(), 0);
 	close(fd);
@@ -319,7 +492,11 @@ static void endpoints_have_memories_of_their_own(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(file_is_mapped_once),
+		cmocka_unit_test(file_is_mapped_once_a_memory),
+		cmocka_unit_test(file_that_grows_is_mapped_no_more_than_twice),
+		cmocka_unit_test(sparse_file_is_mapped_where_it_is_shown),
+		cmocka_unit_test(little_address_space_is_enough),
+		cmocka_unit_test(region_may_outlive_its_memory),
 		cmocka_unit_test(descriptors_that_lie_are_refused),
 		cmocka_unit_test(sealed_file_can_be_read),
 		cmocka_unit_test(seal_holds_beside_a_writer),

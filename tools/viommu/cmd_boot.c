@@ -32,7 +32,7 @@ struct boot {
 	const char *disk, *folder, *append;
 	char *qemu;
 	struct kit_config kit;
-	uint64_t memory;
+	uint64_t memory, fence_timeout_ns;
 	unsigned timeout_s;
 	bool timeout_given, keep, json, verbose, shell, no_attack;
 
@@ -62,6 +62,9 @@ static void usage(FILE *to)
 "  --strict           the guest waits for each unmap (iommu.strict=1); else it\n"
 "                     gathers them\n"
 "  --no-attack        do not let the device attack\n"
+"  --fence-timeout MS how long the guest's IOMMU waits for a device that does\n"
+"                     not let go of memory, before it fails the guest's request\n"
+"                     and stops the device; default 1000, 0: for ever\n"
 "\n"
 "The machine\n"
 "  --qemu PROGRAM     a qemu-system-x86_64, 10.1 or newer\n"
@@ -94,6 +97,7 @@ enum {
 	OPT_IOMMU,
 	OPT_STRICT,
 	OPT_NO_ATTACK,
+	OPT_FENCE_TIMEOUT,
 	OPT_QEMU,
 	OPT_KERNEL,
 	OPT_MODULES,
@@ -115,6 +119,7 @@ static const struct option options[] = {
 	{ "iommu", required_argument, NULL, OPT_IOMMU },
 	{ "strict", no_argument, NULL, OPT_STRICT },
 	{ "no-attack", no_argument, NULL, OPT_NO_ATTACK },
+	{ "fence-timeout", required_argument, NULL, OPT_FENCE_TIMEOUT },
 	{ "qemu", required_argument, NULL, OPT_QEMU },
 	{ "kernel", required_argument, NULL, OPT_KERNEL },
 	{ "modules", required_argument, NULL, OPT_MODULES },
@@ -146,6 +151,8 @@ static bool option_value(struct boot *b, int opt, const char *value)
 		return option_folder("--folder", value);
 	case OPT_IOMMU:
 		return option_iommu(value, &b->sum.iommu);
+	case OPT_FENCE_TIMEOUT:
+		return option_fence_timeout(value, &b->fence_timeout_ns);
 	case OPT_QEMU:
 		return option_program("--qemu", value, &b->qemu);
 	case OPT_KERNEL:
@@ -306,6 +313,7 @@ static bool machine_make(struct boot *b)
 		.folder = b->work.path,
 		.disk = b->sum.image.path,
 		.iommu = b->sum.iommu,
+		.fence_timeout_ns = b->fence_timeout_ns,
 	};
 
 	return machine_create(&cfg, &b->machine, &b->sum.outcome);

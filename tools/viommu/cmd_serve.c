@@ -30,7 +30,7 @@
 struct serve {
 	const char *socket_dir, *disk;
 	char folder[PATH_MAX]; /* absolute: QEMU may run elsewhere */
-	uint64_t memory;
+	uint64_t memory, fence_timeout_ns;
 	bool bypass, json, verbose;
 	bool made_folder; /* so it is ours to remove */
 
@@ -56,6 +56,10 @@ static void usage(FILE *to)
 "  --bypass          devices see all memory until the guest's driver attaches\n"
 "                    them: lets the guest's firmware boot from the disk. Without\n"
 "                    it, boot with -kernel, and edd=off in -append\n"
+"  --fence-timeout MS\n"
+"                    how long the guest's IOMMU waits for a device that does\n"
+"                    not let go of memory, before it fails the guest's request\n"
+"                    and stops the device; default 1000, 0: for ever\n"
 "  --memory SIZE     of the guest, for the options printed, default %dM\n"
 "  --json            sum up as one JSON object, the last line of standard\n"
 "                    output; everything else goes to standard error\n"
@@ -73,6 +77,7 @@ enum {
 	OPT_DISK,
 	OPT_IOMMU,
 	OPT_BYPASS,
+	OPT_FENCE_TIMEOUT,
 	OPT_MEMORY,
 	OPT_JSON,
 	OPT_VERBOSE,
@@ -83,6 +88,7 @@ static const struct option options[] = {
 	{ "disk", required_argument, NULL, OPT_DISK },
 	{ "iommu", required_argument, NULL, OPT_IOMMU },
 	{ "bypass", no_argument, NULL, OPT_BYPASS },
+	{ "fence-timeout", required_argument, NULL, OPT_FENCE_TIMEOUT },
 	{ "memory", required_argument, NULL, OPT_MEMORY },
 	{ "json", no_argument, NULL, OPT_JSON },
 	{ "verbose", no_argument, NULL, OPT_VERBOSE },
@@ -104,6 +110,8 @@ static bool option_take(struct serve *s, int opt, const char *value)
 	case OPT_BYPASS:
 		s->bypass = true;
 		return true;
+	case OPT_FENCE_TIMEOUT:
+		return option_fence_timeout(value, &s->fence_timeout_ns);
 	case OPT_MEMORY:
 		return option_memory(value, &s->memory);
 	case OPT_JSON:
@@ -180,6 +188,7 @@ static bool serve_make(struct serve *s, struct outcome *o)
 		.disk = s->disk,
 		.iommu = s->sum.iommu,
 		.bypass = s->bypass,
+		.fence_timeout_ns = s->fence_timeout_ns,
 	};
 	struct viot v;
 	int rc;

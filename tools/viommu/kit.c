@@ -376,10 +376,10 @@ static bool overlay_make(const struct kit *k, const char *config,
 
 	args_add(&args, "%s/mkinitramfs", k->scripts);
 	args_add(&args, "--overlay");
-	args_add(&args, "--add"), args_add(&args, "%s:/work/config", config);
+	args_add(&args, "--add"), args_add(&args, "%s:/viommu/config", config);
 	if (manifest) {
 		args_add(&args, "--add");
-		args_add(&args, "%s:/work/manifest.sha256", manifest);
+		args_add(&args, "%s:/viommu/manifest.sha256", manifest);
 	}
 	args_add(&args, "-o"), args_add(&args, "%s", out);
 	ok = script_run(&args, o);

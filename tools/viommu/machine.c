@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 #include <viommu/serve/loop.h>
 #include <viommu/serve/vfio_user.h>
@@ -122,6 +123,24 @@ static void function_fault(void *arg, const struct viommu_fault *fault)
 			viommu_virtio_iommu_device(f->machine->iommu), fault);
 }
 
+static struct viommu_pci *function_pci(struct machine *m, int index);
+
+/* It does not let go.  The guest is told that its IOMMU failed it, and can
+ * reset the function; there is nothing better for us to do. */
+static enum viommu_verdict function_expire(void *arg,
+					   const struct viommu_expiry *e)
+{
+	struct function *f = arg;
+
+	complain("%s: still touches 0x%llx to 0x%llx, %llu ms after it was "
+		 "taken away: no more DMA until it is reset",
+		 f->name, (unsigned long long)e->start,
+		 (unsigned long long)e->last,
+		 (unsigned long long)(e->waited_ns / 1000000));
+	viommu_pci_give_up(function_pci(f->machine, (int)(f - f->machine->f)));
+	return VIOMMU_GIVE_UP;
+}
+
 static void *function_run(void *arg)
 {
 	struct function *f = arg;
@@ -136,7 +155,7 @@ static void *function_run(void *arg)
 
 /* -------------------------------------------------------------- making */
 
-static int instance_make(struct machine *m)
+static int instance_make(struct machine *m, uint64_t fence_timeout_ns)
 {
 	const struct viommu_env env = {
 		.size = sizeof(env),
@@ -145,6 +164,7 @@ static int instance_make(struct machine *m)
 	const struct viommu_config cfg = {
 		.size = sizeof(cfg),
 		.env = &env,
+		.fence_timeout_ns = fence_timeout_ns,
 	};
 
 	return viommu_create(&cfg, &m->vi);
@@ -209,6 +229,7 @@ static int endpoint_make(struct machine *m, struct function *f)
 		.pasid = VIOMMU_NO_PASID,
 		.memory = f->memory,
 		.fault = function_fault,
+		.expire = function_expire,
 		.arg = f,
 	};
 	const struct viommu_reserved msi = {
@@ -417,7 +438,7 @@ bool machine_create(const struct machine_config *cfg, struct machine **out,
 	machine_describe(m, cfg);
 	rc = pipe2(m->events, O_NONBLOCK | O_CLOEXEC) ? -errno : 0;
 	if (!rc)
-		rc = instance_make(m);
+		rc = instance_make(m, cfg->fence_timeout_ns);
 	if (!rc && !cfg->iommu)
 		rc = identity_make(m);
 	if (rc)
@@ -461,11 +482,14 @@ static void functions_destroy(struct machine *m, struct viommu_fence *fence)
 			viommu_virtio_remove(device, m->f[i].endpoint, fence);
 }
 
+/* Once given up on, it comes to its end all the same. */
 static void fence_end(struct viommu_fence *fence)
 {
+	const struct timespec moment = { .tv_nsec = 1000000 };
+
 	viommu_fence_commit(fence, NULL, NULL);
 	while (viommu_fence_wait(fence, -1))
-		;
+		nanosleep(&moment, NULL);
 	viommu_fence_init(fence);
 }
 

@@ -19,6 +19,8 @@ struct machine_config {
 	const char *disk;   /* raw image; NULL: no disk */
 	bool iommu;	    /* or every function sees all memory */
 	bool bypass;	    /* so do they until the guest attaches them */
+	/* how long who takes memory away waits for a function */
+	uint64_t fence_timeout_ns;
 };
 
 /* A function's client came or went, or its loop failed. */

@@ -62,6 +62,23 @@ bool option_seconds(const char *value, unsigned *seconds)
 	return true;
 }
 
+bool option_fence_timeout(const char *value, uint64_t *ns)
+{
+	char *rest;
+	long v;
+
+	errno = 0;
+	v = strtol(value, &rest, 10);
+	if (errno || *rest || !isdigit((unsigned char)*value) ||
+	    v > 1000000000) {
+		complain("--fence-timeout %s: want a number of milliseconds",
+			 value);
+		return false;
+	}
+	*ns = v ? (uint64_t)v * 1000000 : UINT64_MAX;
+	return true;
+}
+
 bool option_iommu(const char *value, bool *iommu)
 {
 	*iommu = !strcmp(value, "virtio");

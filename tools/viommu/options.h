@@ -14,6 +14,9 @@ bool option_memory(const char *value, uint64_t *mib);
 /* A whole number of seconds, 1 to a million. */
 bool option_seconds(const char *value, unsigned *seconds);
 
+/* Milliseconds, 0 for ever; into what libviommu takes. */
+bool option_fence_timeout(const char *value, uint64_t *ns);
+
 /* virtio or none. */
 bool option_iommu(const char *value, bool *iommu);
 

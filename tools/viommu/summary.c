@@ -125,6 +125,11 @@ static void dma_rows(const struct summary *s, FILE *to)
 	    (unsigned long long)c->fences, (unsigned long long)c->fences_waited,
 	    span(c->fence_wait_ns_p50, a), span(c->fence_wait_ns_p99, b),
 	    span(c->fence_wait_ns_max, m));
+	if (c->expired)
+		row(to, "Devices too slow",
+		    "%llu deadlines passed, %llu invalidations failed",
+		    (unsigned long long)c->expired,
+		    (unsigned long long)c->fences_failed);
 }
 
 static void attack_rows(const struct summary *s, FILE *to)
@@ -248,6 +253,9 @@ static void stats_put(struct json_object *to, const struct summary *s)
 	put_count(to, "unmaps", s->stats.virtio.unmaps);
 	put_count(to, "fences", c->fences);
 	put_count(to, "fences_waited", c->fences_waited);
+	put_count(to, "fences_failed", c->fences_failed);
+	put_count(to, "expired", c->expired);
+	put_count(to, "revokes", c->revokes);
 	put_real(to, "fence_wait_us_p50", us(c->fence_wait_ns_p50));
 	put_real(to, "fence_wait_us_p99", us(c->fence_wait_ns_p99));
 	put_real(to, "fence_wait_us_max", us(c->fence_wait_ns_max));

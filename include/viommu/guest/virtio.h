@@ -9,6 +9,14 @@
  *
  * UNMAP, DETACH, and an ATTACH that moves an endpoint are answered when their
  * fence is done; requests that come later do not wait behind them.
+ *
+ * Not for ever, if the embedder lets deadlines pass (viommu_poll()): when an
+ * endpoint in the way is given up, the request is answered at once, with
+ * VIRTIO_IOMMU_S_DEVERR and never with OK.  To the guest that says: what was
+ * to be taken is gone for every new access, and the request must not be
+ * repeated; but the device that was given up may still touch what it touched,
+ * until the guest has reset it and the reset is over.  Pages that were mapped
+ * must not be reused before.
  */
 
 #include <stdbool.h>
@@ -40,16 +48,24 @@ struct viommu_virtio_config {
 	void *arg;
 };
 
-/** One request.  The caller's storage, untouched until done(). */
+/** One request.  The caller's storage, until done() or, if that is set,
+ * release(). */
 struct viommu_virtio_req {
 	const void *out; /* the device-readable part, copied by the caller */
 	size_t out_len;
 	void *in; /* the device-writable part; written from its start */
 	size_t in_len;
-	/** the answer is in @p in; @p written is the used length.  Runs within
-	 * viommu_virtio_request(), or later on whichever thread lets the last
-	 * user of a mapping go; must not block; may reuse the request. */
+	/** the answer is in @p in; @p written is the used length; neither
+	 * buffer is touched from here on.  Runs within viommu_virtio_request(),
+	 * or later on whichever thread lets the last user of a mapping go or
+	 * polls; must not block.  May reuse the request if release is NULL. */
 	void (*done)(struct viommu_virtio_req *req, size_t written);
+	/** called once, after done() has returned: the request may be reused.
+	 * At once as a rule; when its fence is done, if it was answered with
+	 * DEVERR before that.  As done() in all else.  NULL: the request has
+	 * no place to stay, so its answer waits for the fence, however long
+	 * that takes. */
+	void (*release)(struct viommu_virtio_req *req);
 	void *arg;
 	uint64_t opaque[64];
 };
@@ -60,6 +76,7 @@ struct viommu_virtio_stats {
 	uint64_t refused; /* answered with a status other than OK */
 	uint64_t maps, unmaps, attaches, detaches, probes; /* answered OK */
 	uint64_t waiting;	 /* requests whose fence is not done */
+	uint64_t failed;	 /* answered DEVERR: a device did not let go */
 	uint64_t events;	 /* faults fetched by the guest */
 	uint64_t events_dropped; /* faults lost since the guest is slow */
 };
@@ -82,7 +99,7 @@ viommu_virtio_create(struct viommu *vi, const struct viommu_virtio_config *cfg,
 /**
  * Unmake it: remove its endpoints, destroy its spaces.  The handle is dead on
  * return, but for faults and requests under way, which the fence waits for:
- * once it is done every waiting request has been answered.
+ * once it is done every waiting request has been answered, and released.
  *
  * @param v device, or NULL
  * @param f fence
@@ -219,7 +236,8 @@ VIOMMU_API void viommu_virtio_config_write(struct viommu_virtio *v, size_t off,
  * @param v device
  * @param f fence
  *
- * Context: any thread; requests still waiting are answered in their turn.
+ * Context: any thread; requests still waiting are answered, or released, in
+ * their turn.
  */
 VIOMMU_API void viommu_virtio_reset(struct viommu_virtio *v,
 				    struct viommu_fence *f);

@@ -8,6 +8,12 @@
  * of its callbacks run on that loop's thread, so it needs no lock.  Others
  * reach it by viommu_loop_post().  libviommu itself knows no loop; only the
  * device servers use this one.
+ *
+ * A loop lets deadlines pass (viommu_poll()) in the instance of every function
+ * that lives on it.  It looks at them before it sleeps, so it knows of fences
+ * that came to wait on its own thread; with nothing pending nobody is woken.
+ * Who commits fences on threads without a loop polls, or waits, by himself.
+ * The instance's clock is taken to be CLOCK_MONOTONIC, as it is by default.
  */
 
 #include <viommu/types.h>

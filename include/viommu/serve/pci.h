@@ -39,6 +39,10 @@ struct viommu_pci_config {
 	/** the guest has changed Bus Master Enable, not by a reset; what
 	 * takes longer is announced likewise; may be NULL */
 	void (*bus_master)(void *arg, bool on);
+	/** its endpoint was given up (viommu_pci_give_up()): what it starts is
+	 * refused with -EIO; on the loop's thread; may be NULL.  Its reset
+	 * calls viommu_endpoint_recover(), and is over when that was done */
+	void (*given_up)(void *arg);
 };
 
 enum {
@@ -194,6 +198,19 @@ VIOMMU_API void viommu_pci_busy(struct viommu_pci *pci);
  * Context: the loop's thread.
  */
 VIOMMU_API void viommu_pci_idle(struct viommu_pci *pci);
+
+/**
+ * Tell a function that it has not let go of guest memory in time and is given
+ * up: for the expire handler of its endpoint, which then returns
+ * VIOMMU_GIVE_UP.  It is on again after its reset, if by then it has let go;
+ * the reset lasts until it has.
+ *
+ * @param pci function
+ *
+ * Context: any thread; does not block.  The model hears of it by given_up(),
+ * not after viommu_pci_destroy().
+ */
+VIOMMU_API void viommu_pci_give_up(struct viommu_pci *pci);
 
 /**
  * Look whether the guest lets the function do DMA.

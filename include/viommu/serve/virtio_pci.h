@@ -204,7 +204,8 @@ VIOMMU_API bool viommu_virtio_pci_may_dma(const struct viommu_virtio_pci *vp);
 VIOMMU_API void viommu_virtio_pci_quiet(struct viommu_virtio_pci *vp);
 
 /**
- * The model has let go of everything.
+ * The model has let go of everything.  If its endpoint was given up it is
+ * recovered first, so the reset may last a little longer.
  *
  * @param vp function whose reset() was called and not finished yet
  */

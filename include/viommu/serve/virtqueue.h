@@ -45,15 +45,15 @@ struct viommu_ring {
 };
 
 /** A piece of a request: what one descriptor describes. */
-struct viommu_segment {
+struct viommu_piece {
 	viommu_iova_t iova;
 	uint64_t len; /* 1 to 2^32 - 1 */
 };
 
 /** One request: a chain of descriptors.  The caller's storage. */
 struct viommu_element {
-	struct viommu_segment *segments; /* the caller's */
-	uint32_t max;			 /* of them; max_segments suffices */
+	struct viommu_piece *segments; /* the caller's */
+	uint32_t max;		       /* of them; max_segments suffices */
 
 	/* The rest is set by viommu_virtqueue_pop().  First nout segments that
 	 * the device reads, then nin that it writes. */
@@ -114,7 +114,7 @@ VIOMMU_API void viommu_virtqueue_stop(struct viommu_virtqueue *vq);
  * @param vq   queue
  * @param elem segments and max are set
  * @return 0, -ENOENT (none, or stopped; the driver will notify when there is
- *         one), -EAGAIN (the instance's max_pins are in use: try later),
+ *         one), -EAGAIN (too many threads do DMA: try later),
  *         -EPROTO (the queue is broken)
  *
  * Context: the queue's thread.

@@ -85,7 +85,7 @@ struct viommu_virtio {
 	_Atomic(uint64_t) accepted; /* features */
 
 	_Atomic(uint64_t) requests, refused, maps, unmaps, attaches, detaches,
-		probes, waiting, fetched, dropped;
+		probes, waiting, failed, fetched, dropped;
 
 	_Atomic(uint32_t) refs;
 	struct viommu_fence gone;	/* faults under way at destruction */

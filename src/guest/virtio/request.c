@@ -6,9 +6,16 @@
  * behind it do not wait for it.
  *
  *	viommu_virtio_request -> carry_out [-> domain.c, probe.c]
- *	                      -> viommu_fence_commit -> answer
+ *	                      -> viommu_fence_commit -> answer_waiting
+ *	                                      ... or -> answer_failed, and then
  *
- * The last thing is done(): from there on the request is its owner's again.
+ * L9: the fence may fail, when its deadline has passed and a device in its way
+ * was given up.  Then the request is answered, with an error, while its fence
+ * is pending: the storage stays ours until that is done.  A fence fails at most
+ * once, and before it is done, so `answered` needs no lock.
+ *
+ * The last thing is done(), or release() if there is one: from there on the
+ * request is its owner's again.
  */
 #include <endian.h>
 #include <errno.h>
@@ -19,8 +26,8 @@
 struct request {
 	struct viommu_fence fence;
 	struct viommu_virtio *v;
-	size_t tail; /* where the tail begins; before it, properties */
 	uint8_t type, status;
+	bool answered; /* the fence had failed */
 };
 _Static_assert(sizeof(struct request) <=
 		       sizeof(((struct viommu_virtio_req *)0)->opaque),
@@ -124,14 +131,32 @@ static void count(struct viommu_virtio *v, uint8_t type, uint8_t status)
 				  memory_order_relaxed);
 }
 
-static void answer(struct viommu_virtio *v, struct viommu_virtio_req *req,
-		   uint8_t type, uint8_t status, size_t tail)
+/* The request is its owner's when this returns. */
+static void give_back(struct viommu_virtio_req *req, size_t written)
+{
+	void (*release)(struct viommu_virtio_req *) = req->release;
+
+	req->done(req, written);
+	if (release)
+		release(req);
+}
+
+/* The used length. */
+static size_t answer_write(struct viommu_virtio *v,
+			   struct viommu_virtio_req *req, uint8_t type,
+			   uint8_t status, size_t tail)
 {
 	struct virtio_iommu_req_tail t = { .status = status };
 
 	count(v, type, status);
 	memcpy((uint8_t *)req->in + tail, &t, sizeof(t));
-	req->done(req, tail + sizeof(t));
+	return tail + sizeof(t);
+}
+
+static void answer(struct viommu_virtio *v, struct viommu_virtio_req *req,
+		   uint8_t type, uint8_t status, size_t tail)
+{
+	give_back(req, answer_write(v, req, type, status, tail));
 }
 
 /* The fence's; any thread, and the device may have been destroyed: then our
@@ -144,8 +169,26 @@ static void answer_waiting(struct viommu_fence *f, void *arg)
 
 	(void)f;
 	atomic_fetch_sub(&v->waiting, 1);
-	answer(v, req, r->type, r->status, r->tail);
+	if (r->answered)
+		req->release(req);
+	else
+		answer(v, req, r->type, r->status, 0);
 	vv_unref(v);
+}
+
+/* The fence has failed; it holds on to the request until this returns, and
+ * then until it is done.  What was refused for a reason of its own keeps its
+ * status: it took nothing that is of interest to the guest. */
+static void answer_failed(struct viommu_fence *f, void *arg)
+{
+	struct viommu_virtio_req *req = arg;
+	struct request *r = request_of(req);
+	uint8_t status = r->status ? r->status : VIRTIO_IOMMU_S_DEVERR;
+
+	(void)f;
+	r->answered = true;
+	atomic_fetch_add(&r->v->failed, 1);
+	req->done(req, answer_write(r->v, req, r->type, status, 0));
 }
 
 /* ---- carry out -------------------------------------------------------- */
@@ -173,8 +216,10 @@ static void request_fenced(struct viommu_virtio *v,
 
 	r->v = v;
 	r->type = w->head.type;
-	r->tail = 0;
+	r->answered = false;
 	viommu_fence_init(&r->fence);
+	if (req->release)
+		viommu_fence_set_failed(&r->fence, answer_failed);
 	pthread_mutex_lock(&v->lock);
 	rc = carry_out_fenced(v, w, &r->fence);
 	pthread_mutex_unlock(&v->lock);
@@ -233,7 +278,7 @@ void viommu_virtio_request(struct viommu_virtio *v,
 
 	atomic_fetch_add_explicit(&v->requests, 1, memory_order_relaxed);
 	if (!request_decode(req, &w) || !request_accepted(v, w.head.type))
-		req->done(req, 0);
+		give_back(req, 0);
 	else if (w.head.type == VIRTIO_IOMMU_T_MAP)
 		request_map(v, req, &w);
 	else if (w.head.type == VIRTIO_IOMMU_T_PROBE)

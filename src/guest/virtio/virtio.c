@@ -349,6 +349,7 @@ void viommu_virtio_read_stats(struct viommu_virtio *v,
 		.detaches = atomic_load(&v->detaches),
 		.probes = atomic_load(&v->probes),
 		.waiting = atomic_load(&v->waiting),
+		.failed = atomic_load(&v->failed),
 		.events = atomic_load(&v->fetched),
 		.events_dropped = atomic_load(&v->dropped),
 	};
