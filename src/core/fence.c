@@ -621,19 +621,20 @@ static void overdue_fail(struct viommu *vi, const struct overdue *o)
 	viommu_fence_release((struct viommu_fence *)(void *)f);
 }
 
-static void overdue_handle(struct viommu *vi, struct overdue *o)
+/* Its deadline passed, or not.  Is the endpoint in its way given up? */
+static bool overdue_handle(struct viommu *vi, struct overdue *o)
 {
 	if (o->expired)
 		atomic_fetch_add_explicit(&vi->expired, 1,
 					  memory_order_relaxed);
 	VI_PROBE3(fence_expire, o->f, o->expiry.waited_ns, o->ep);
-	if (o->ep && vi_endpoint_expire(o->ep, &o->expiry, o->expired))
-		overdue_fail(vi, o);
+	return o->ep && vi_endpoint_expire(o->ep, &o->expiry, o->expired);
 }
 
 void vi_fence_expire(struct viommu *vi, uint64_t now)
 {
 	struct overdue o = { 0 };
+	bool failed;
 
 	if (VI_MUTANT == VI_MUTANT_EARLY_DEADLINE)
 		now = later(now, 1000);
@@ -643,7 +644,10 @@ void vi_fence_expire(struct viommu *vi, uint64_t now)
 		/* no seat: there is a thread too many; they will poll */
 		if (!pin || !overdue_take(vi, now, pin, &o))
 			return;
-		overdue_handle(vi, &o);
+		failed = overdue_handle(vi, &o);
+		/* first, so that who is told can let the endpoint recover */
 		vi_pin_drop(vi, pin);
+		if (failed)
+			overdue_fail(vi, &o);
 	}
 }

@@ -362,6 +362,43 @@ static void lets_go_in_the_handler(void **state)
 	world_free(&w);
 }
 
+/* The device is reset by who is told: it lets go, and recovers. */
+static struct viommu_dma reset_map;
+
+static void on_failed_reset(struct viommu_fence *f, void *arg)
+{
+	struct told *t = arg;
+
+	t->failed++;
+	assert_int_equal(viommu_endpoint_recover(reset_map.ep), -EBUSY);
+	viommu_dma_unmap(&reset_map, 0);
+	assert_int_equal(viommu_endpoint_recover(reset_map.ep), 0);
+	/* not while it is being told */
+	assert_false(viommu_fence_done(f));
+}
+
+static void recovers_when_told(void **state)
+{
+	struct viommu_fence f;
+	struct world w;
+	struct told t = { 0 };
+	char c;
+
+	(void)state;
+	setup(&w);
+	hold(&w, &reset_map, 0x2800);
+	viommu_fence_init(&f);
+	viommu_fence_set_failed(&f, on_failed_reset);
+	assert_int_equal(viommu_space_unmap(w.space, 0x2000, 0x2fff, &f),
+			 0x1000);
+	viommu_fence_commit(&f, on_done, &t);
+	viommu_poll(w.vi, now + TIMEOUT);
+	assert_int_equal(t.failed, 1);
+	assert_int_equal(t.done, 1);
+	assert_int_equal(viommu_dma_read(w.ep, 0x3000, &c, 1), 0);
+	world_free(&w);
+}
+
 /* A destroyed endpoint that holds on: its handler is asked all the same, and
  * may be given up, and the fence is done when it is. */
 static void a_destroyed_endpoint_expires(void **state)
@@ -450,6 +487,7 @@ int main(void)
 		cmocka_unit_test(others_have_their_time),
 		cmocka_unit_test(nobody_to_give_up),
 		cmocka_unit_test(lets_go_in_the_handler),
+		cmocka_unit_test(recovers_when_told),
 		cmocka_unit_test(a_destroyed_endpoint_expires),
 		cmocka_unit_test(a_blocking_wait_is_bounded),
 		cmocka_unit_test(a_waiter_has_a_timeout_of_its_own),

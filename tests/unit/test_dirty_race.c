@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The dirty log beside writers: migrations of a memory that is being written,
- * with a copy of it as the judge.  All of it is copied when the log has been
- * started; then, again and again, what a fetch tells; and last what the fetch
- * tells that comes after the writers.  The copy must be the original.
+ * The dirty log and a judge.  First an array of what was written, for ranges of
+ * all kinds.  Then a copy, beside writers: migrations of a memory that is being
+ * written.  All of it is copied when the log has been started; then, again and
+ * again, what a fetch tells; and last what the fetch tells that comes after the
+ * writers.  The copy must be the original.
  */
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/mman.h>
 
 #include "world.h"
 
@@ -34,12 +36,12 @@ static void run(struct viommu_fence *f)
 	assert_int_equal(viommu_fence_wait(f, -1), 0);
 }
 
-static void start(struct viommu_memory *mem)
+static void start(struct viommu_memory *mem, uint64_t page_size)
 {
 	struct viommu_fence f;
 
 	viommu_fence_init(&f);
-	assert_int_equal(viommu_memory_dirty_start(mem, 0, &f), 0);
+	assert_int_equal(viommu_memory_dirty_start(mem, page_size, &f), 0);
 	run(&f);
 }
 
@@ -50,6 +52,79 @@ static void stop(struct viommu_memory *mem)
 	viommu_fence_init(&f);
 	viommu_memory_dirty_stop(mem, &f);
 	run(&f);
+}
+
+/* ---- oracle ----------------------------------------------------------- */
+
+enum {
+	ORACLE_PAGES = 3 * 4096 + 77, /* over the edges of chunks and words */
+};
+
+static void fetches_agree_with_an_array(void **state)
+{
+	static const unsigned lg2s[] = { 12, 13, 16 };
+	static bool dirty[ORACLE_PAGES];
+	static uint64_t bits[ORACLE_PAGES / 64 + 2];
+	uint64_t base = (1ull << 32) - 5 * 65536;
+	struct viommu_region r = { .size = sizeof(r),
+				   .gpa = base,
+				   .prot = VIOMMU_READ | VIOMMU_WRITE,
+				   .fd = -1 };
+	struct viommu_memory *mem;
+	struct viommu_fence f;
+	struct world w;
+	uint32_t s = 1;
+	char *host;
+
+	(void)state;
+	world_make(&w, NULL, PAGE);
+	mem = viommu_memory_of(w.vi);
+	host = mmap(NULL, (size_t)ORACLE_PAGES << 16, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	assert_true(host != MAP_FAILED);
+	for (unsigned k = 0; k < 3; k++) {
+		unsigned lg2 = lg2s[k];
+		uint64_t size = 1ull << lg2;
+
+		memset(dirty, 0, sizeof(dirty));
+		r.host = host;
+		r.len = ORACLE_PAGES * size;
+		assert_int_equal(viommu_memory_add(mem, &r), 0);
+		start(mem, size);
+		for (unsigned round = 0; round < 300; round++) {
+			uint64_t a = rnd(&s) % ORACLE_PAGES, n, len, found = 0;
+
+			for (unsigned i = rnd(&s) % 8; i; i--) {
+				uint64_t p = rnd(&s) % (ORACLE_PAGES - 200);
+				uint64_t at = (p << lg2) + rnd(&s) % size;
+
+				len = 1 + rnd(&s) % (3 * size);
+				assert_int_equal(viommu_memory_write(mem,
+								     base + at,
+								     host, len),
+						 0);
+				for (; p <= (at + len - 1) >> lg2; p++)
+					dirty[p] = true;
+			}
+			n = 1 + rnd(&s) % (ORACLE_PAGES - a);
+			len = viommu_memory_dirty_fetch(mem, base + (a << lg2),
+							n << lg2, bits);
+			for (uint64_t i = 0; i < n; i++) {
+				bool bit = bits[i / 64] >> i % 64 & 1;
+
+				assert_int_equal(bit, dirty[a + i]);
+				dirty[a + i] = false;
+				found += bit;
+			}
+			assert_int_equal(len, found);
+		}
+		viommu_fence_init(&f);
+		assert_int_equal(viommu_memory_remove(mem, base, 0, &f), 0);
+		run(&f);
+		stop(mem);
+	}
+	munmap(host, (size_t)ORACLE_PAGES << 16);
+	world_free(&w);
 }
 
 /* ---- writers ---------------------------------------------------------- */
@@ -199,6 +274,8 @@ static void writers_stop(struct writer *t)
 	for (unsigned i = 0; i < WRITERS; i++) {
 		atomic_store(&t[i].over, true);
 		pthread_join(t[i].thread, NULL);
+		while (t[i].nheld)
+			map_end(&t[i]);
 	}
 }
 
@@ -231,7 +308,7 @@ static void migrate(struct writer *t, struct world *w, unsigned rounds)
 {
 	uint64_t found = 0, written = 0;
 
-	start(viommu_memory_of(w->vi));
+	start(viommu_memory_of(w->vi), 0);
 	for (unsigned i = 0; i < PAGES; i++)
 		page_copy(w, i);
 	for (unsigned i = 0; i < rounds; i++) {
@@ -296,6 +373,7 @@ static void log_comes_and_goes_beside_writers(void **state)
 				     .fence_timeout_ns = UINT64_MAX };
 	struct writer *t = calloc(WRITERS, sizeof(*t));
 	struct viommu_memory *mem;
+	uint64_t bits;
 	struct viommu_region r = { .size = sizeof(r),
 				   .gpa = 1ull << 40,
 				   .len = PAGE,
@@ -309,24 +387,24 @@ static void log_comes_and_goes_beside_writers(void **state)
 	world_make(&w, &cfg, PAGE);
 	assert_int_equal(map_rw(&w, 0, WORLD_RAM - 1, 0), 0);
 	mem = viommu_memory_of(w.vi);
-	r.host = w.ram;
+	r.host = copy; /* not the writers' */
 	writers_start(t, &w);
 	writers_allow(t, UINT64_MAX / 2);
 	for (unsigned i = 0; i < 300; i++) {
-		start(mem);
+		start(mem, 0);
 		assert_int_equal(viommu_memory_add(mem, &r), 0);
 		assert_int_equal(viommu_memory_write(mem, r.gpa + 8, "x", 1),
 				 0);
-		fetch_and_copy(&w);
+		assert_true(viommu_memory_dirty_fetch(mem, 0, WORLD_RAM,
+						      &bits) >= 0);
+		assert_int_equal(
+			viommu_memory_dirty_fetch(mem, r.gpa, PAGE, &bits), 1);
 		viommu_fence_init(&f);
 		assert_int_equal(viommu_memory_remove(mem, r.gpa, 0, &f), 0);
 		run(&f);
 		stop(mem);
 	}
 	writers_stop(t);
-	for (unsigned i = 0; i < WRITERS; i++)
-		while (t[i].nheld)
-			map_end(&t[i]);
 	free(t);
 	world_free(&w);
 }
@@ -334,6 +412,7 @@ static void log_comes_and_goes_beside_writers(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(fetches_agree_with_an_array),
 		cmocka_unit_test(copy_is_the_original_fenced),
 		cmocka_unit_test(copy_is_the_original_asymmetric),
 		cmocka_unit_test(log_comes_and_goes_beside_writers),
