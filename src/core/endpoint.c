@@ -349,7 +349,7 @@ static int reserve_locked(struct viommu_endpoint *ep,
 	if (!a)
 		return -ENOMEM;
 	spaces_lock(space, NULL);
-	if (space && space->kind == VIOMMU_SPACE_MAPPED &&
+	if (space && space->kind != VIOMMU_SPACE_IDENTITY &&
 	    vi_space_maps_locked(space, r->start, r->last)) {
 		rc = -EBUSY;
 		old = a;
