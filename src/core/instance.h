@@ -43,9 +43,6 @@ struct viommu {
 	struct vi_list spaces;			 /* VI_GUARDED(lock) */
 	uint32_t nendpoints, max_endpoints;
 
-	struct vi_lock backings_lock;
-	struct vi_list backings; /* VI_GUARDED(backings_lock) */
-
 	struct vi_lock remote_lock;
 	struct vi_list remotes; /* questions: VI_GUARDED(remote_lock), miss.c */
 

@@ -82,13 +82,11 @@ static struct viommu *instance_alloc(const struct viommu_env *env,
 	cond_init(&vi->asked);
 	vi_list_init(&vi->remotes);
 	vi_lock_init(&vi->remote_lock);
-	vi_list_init(&vi->backings);
 	vi_list_init(&vi->pending);
 	vi_list_init(&vi->spaces);
 	for (int i = 0; i < VI_EP_BUCKETS; i++)
 		vi_list_init(&vi->endpoints[i]);
 	vi_lock_init(&vi->lock);
-	vi_lock_init(&vi->backings_lock);
 	vi_lock_init(&vi->pending_lock);
 	cond_init(&vi->done);
 	vi_table_pool_init(&vi->tables, &vi->env);
@@ -104,7 +102,6 @@ static void instance_free(struct viommu *vi)
 	vi_lock_fini(&vi->asking_lock);
 	pthread_cond_destroy(&vi->done);
 	vi_lock_fini(&vi->pending_lock);
-	vi_lock_fini(&vi->backings_lock);
 	vi_lock_fini(&vi->remote_lock);
 	vi_lock_fini(&vi->lock);
 	vi_free(&env, vi);

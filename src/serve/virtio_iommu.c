@@ -237,19 +237,13 @@ static void request_done(struct viommu_virtio_req *req, size_t written)
 	pthread_mutex_unlock(&vio->lock);
 }
 
-/* True: whoever calls is the last to need it. */
-static bool request_drop(struct request *r)
-{
-	return atomic_fetch_sub(&r->needed, 1) == 1;
-}
-
 /* Any thread.  As a rule the answer is still to be written. */
 static void request_released(struct viommu_virtio_req *req)
 {
 	struct request *r = req->arg;
 	struct viommu_virtio_iommu *vio = r->vio;
 
-	if (!request_drop(r))
+	if (atomic_fetch_sub(&r->needed, 1) != 1)
 		return;
 	pthread_mutex_lock(&vio->lock);
 	r->next = vio->released;
@@ -281,8 +275,9 @@ static struct request *answered_take(struct viommu_virtio_iommu *vio)
 }
 
 /* Bounded by the requests that there are. */
-static void answer(struct viommu_virtio_iommu *vio)
+static void answer(void *arg)
 {
+	struct viommu_virtio_iommu *vio = arg;
 	struct request **last = &vio->unanswered;
 
 	while (*last)
@@ -298,7 +293,7 @@ static void answer(struct viommu_virtio_iommu *vio)
 			break;
 		}
 		vio->unanswered = next;
-		if (request_drop(r)) {
+		if (atomic_fetch_sub(&r->needed, 1) == 1) {
 			request_put(r);
 			vio->inflight--;
 		}
@@ -310,11 +305,6 @@ static void answer(struct viommu_virtio_iommu *vio)
 		viommu_virtio_pci_again(vio->vp, REQUESTQ);
 	}
 	reset_check(vio);
-}
-
-static void answer_task(void *arg)
-{
-	answer(arg);
 }
 
 /*
@@ -713,7 +703,7 @@ static void init(struct viommu_virtio_iommu *vio)
 	vs_deadlines_add(vio->cfg.loop, &vio->deadlines, vio->cfg.vi);
 	pthread_mutex_init(&vio->lock, NULL);
 	vio->answered_last = &vio->answered;
-	viommu_task_init(&vio->answer, answer_task, vio);
+	viommu_task_init(&vio->answer, answer, vio);
 	viommu_task_init(&vio->event, event_task, vio);
 	viommu_timer_init(&vio->retry, retry, vio);
 	waiter_init(vio, &vio->reset, reset_fence_done);

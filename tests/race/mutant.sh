@@ -1,9 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
-# mutant.sh RACE SUBJECT BARRIER SECONDS: succeeds if the law is seen broken,
-# by the check (1), by ThreadSanitizer (66) or by a signal (a touch of what was
-# freed).  One that gets through may try three times: the windows are real, not
-# staged.
+# mutant.sh RACE ARGUMENT...: succeeds if the law is seen broken, by a check (1),
+# by ThreadSanitizer (66) or by a signal (a touch of what was freed).  One that
+# gets through may try three times: the windows are real, not staged.
 try=0
 while [ $try -lt 3 ]; do
 	"$@"

@@ -1,59 +1,98 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The law under load: race SUBJECT [fenced|asymmetric] [SECONDS]
+ * The law under load: race [OPTION...] SUBJECT...|all
  *
- * A control thread takes access away, waits for the fence and then does what
- * only the law permits; DMA threads meanwhile touch whatever they can reach.
+ *   pages    unmap, fence, poison: nobody reads it, nobody writes it
+ *   tables   unmap so that tables leave one space and enter another: an access
+ *            to the first must never see the second's memory
+ *   spaces   attach elsewhere, destroy the space that was left
+ *   memory   add and remove a file: its mapping is gone when the fence is done
+ *   auto     pages, with barriers that the seats choose and choose again
+ *   maps     hundreds of live maps a thread, in pins and in the index, let go
+ *            of by other threads
+ *   revoke   maps that nobody lets go of unless asked: asked once, not after
+ *            unmap has returned; let go within, later, elsewhere; mapped again
+ *   bursts   of several endpoints, nested, with all of that beside them
+ *   attach   attach elsewhere: old or new, never a fault, never a mix
+ *   restart  likewise, with done callbacks that map on whichever thread
+ *   remap    one page, many, huge ones: old or new, never a fault, never a mix
+ *   giveup   deadlines on a clock of the test's: wait on, give up, recover;
+ *            what was not let go of is not taken (L3)
  *
- *   pages   unmap, fence, poison, look whether anybody wrote, *free*, remap
- *   tables  unmap so that tables leave one space and enter another: an access
- *           to the first must never see the second's memory
- *   spaces  attach elsewhere, destroy the space that was left
- *   memory  add and remove a file: its mapping is gone when the fence is done
+ * Options: --barrier fenced|asymmetric|auto, --seconds S for each subject,
+ * --threads N workers, --patience S after which a fence was forgotten,
+ * --operations N: all of it again, with each barrier, until there were N.
  *
- * The checks need no sanitizer; under one they find more.  The mutants
- * (base/annot.h) are this program built with a step left out of the library;
- * each must fail here, or this file proves nothing.  Exit status 0: the law
- * held; 1: it was broken (said on standard error); by signal: likewise; 2: the
- * test itself could not run.
+ * The checks need no sanitizer (race.h); under one they find more.
+ *
+ * Mutants.  The library with one step left out (base/annot.h) must fail here,
+ * or this program proves nothing: --mutant N, where it was built with
+ * RACE_MUTANTS.  meson.build says which subject catches which.  Two are left to
+ * tests/model, which goes through interleavings one by one:
+ *
+ *   NO_MEMBARRIER  the window is as long as a store waits in its processor,
+ *                  and pauses in it close it: pages, asymmetric, without
+ *                  pauses, met it in some runs of five seconds, not in most
+ *   NO_HEIRS       a scan has to pass a pin before it is inherited and come to
+ *                  the one it was inherited from after that is gone: not met
+ *
+ * Exit status 0: the law held; 1: it was broken (said on standard error); by
+ * signal: likewise; 2: the test itself could not run.
  */
-#include <errno.h>
-#include <pthread.h>
-#include <sched.h>
-#include <stdatomic.h>
-#include <stdbool.h>
+#include "race.h"
+
+#include <getopt.h>
+#include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
-#include <viommu.h>
 
 enum {
-	PAGE = 4096,
-	NPAGES = 8,
-	NDMA = 3,
-	POISON = 0xa5,
-	WAIT_S = 5, /* a fence that takes longer was forgotten */
+	ROUNDS_LEAST = 5, /* a race nobody ran in proves nothing */
+	TURNS = 64,	  /* of a worker, before it yields */
 };
 
-#define NS UINT64_C(1000000000)
+struct viommu *vi;
+unsigned nworkers = 3;
+uint64_t patience = 20 * NS;
+__thread struct worker *me;
 
-static struct viommu *vi;
-static struct viommu_memory *memory;
-static struct viommu_space *space;
-static struct viommu_endpoint *ep;
+static struct worker workers[MAX_WORKERS + 1];
+static const struct subject *subject;
 static atomic_bool stop;
-static atomic_ulong done_ok, refused;
 
-static void broken(const char *what)
+#ifdef RACE_MUTANTS
+#include "mutant.h"
+int vi_mutant;
+#endif
+
+static const struct subject *const subjects[] = {
+	&subject_pages,	 &subject_tables,  &subject_spaces, &subject_memory,
+	&subject_auto,	 &subject_maps,	   &subject_revoke, &subject_bursts,
+	&subject_attach, &subject_restart, &subject_remap,  &subject_giveup,
+};
+
+enum {
+	NSUBJECTS = sizeof(subjects) / sizeof(*subjects)
+};
+
+enum {
+	NBARRIERS = 3
+};
+
+static const char *const barriers[NBARRIERS] = {
+	[VIOMMU_BARRIER_AUTO] = "auto",
+	[VIOMMU_BARRIER_FENCED] = "fenced",
+	[VIOMMU_BARRIER_ASYMMETRIC] = "asymmetric",
+};
+
+void broken(const char *what)
 {
-	fprintf(stderr, "the law is broken: %s\n", what);
+	fprintf(stderr, "%s: the law is broken: %s\n", subject->name, what);
 	_exit(1);
 }
 
-static void must(int rc, const char *what)
+void must(int rc, const char *what)
 {
 	if (!rc)
 		return;
@@ -61,14 +100,7 @@ static void must(int rc, const char *what)
 	_exit(2);
 }
 
-static void fence_run(struct viommu_fence *f)
-{
-	viommu_fence_commit(f, NULL, NULL);
-	if (viommu_fence_wait(f, WAIT_S * (int64_t)NS))
-		broken("a fence was not done in time");
-}
-
-static uint64_t now(void)
+uint64_t now(void)
 {
 	struct timespec ts;
 
@@ -76,393 +108,324 @@ static uint64_t now(void)
 	return (uint64_t)ts.tv_sec * NS + (uint64_t)ts.tv_nsec;
 }
 
-static unsigned dice(unsigned *seed, unsigned n)
+unsigned dice(unsigned n)
 {
-	*seed = *seed * 1664525 + 1013904223;
-	return (*seed >> 8) % n;
+	me->seed = me->seed * 1664525 + 1013904223;
+	return (me->seed >> 8) % n;
 }
 
-static void map_at(struct viommu_space *s, uint64_t iova, void *page)
+/* ---- the world -------------------------------------------------------- */
+
+static void world_make(uint32_t barrier)
 {
-	struct viommu_mapping m = { .start = iova,
-				    .last = iova + PAGE - 1,
-				    .gpa = (uintptr_t)page,
-				    .prot = VIOMMU_READ | VIOMMU_WRITE };
-
-	must(viommu_space_map(s, &m), "map");
-}
-
-static void unmap_at(struct viommu_space *s, uint64_t iova)
-{
-	struct viommu_fence f;
-
-	viommu_fence_init(&f);
-	if (viommu_space_unmap(s, iova, iova + PAGE - 1, &f) < 0)
-		broken("unmap failed");
-	fence_run(&f);
-}
-
-/* Guest memory is this process: GPA is host. */
-static void world_make(enum viommu_barrier barrier)
-{
-	struct viommu_config cfg = { .size = sizeof(cfg), .barrier = barrier };
-	struct viommu_space_config sc = { .size = sizeof(sc),
-					  .page_sizes = PAGE };
-	struct viommu_endpoint_config ec = { .size = sizeof(ec), .id = 1 };
+	struct viommu_config c = { .size = sizeof(c),
+				   .barrier = barrier,
+				   .max_threads = MAX_WORKERS + 1,
+				   .fence_timeout_ns = UINT64_MAX };
 	struct viommu_region r = { .size = sizeof(r),
 				   .gpa = PAGE,
 				   .len = (UINT64_C(1) << 47) - 2 * PAGE,
 				   .host = (void *)(uintptr_t)PAGE,
-				   .prot = VIOMMU_READ | VIOMMU_WRITE };
-	struct viommu_fence f;
+				   .prot = RW };
 
-	must(viommu_create(&cfg, &vi), "create");
-	memory = viommu_memory_of(vi);
-	must(viommu_memory_add(memory, &r), "memory");
-	must(viommu_space_create(vi, &sc, &space), "space");
-	must(viommu_endpoint_create(vi, &ec, &ep), "endpoint");
-	viommu_fence_init(&f);
-	must(viommu_endpoint_attach(ep, space, &f), "attach");
-	fence_run(&f);
+	if (subject->config)
+		subject->config(&c);
+	must(viommu_create(&c, &vi), "create");
+	must(viommu_memory_add(viommu_memory_of(vi), &r), "memory");
 }
 
-static void world_free(void)
+void dwell(unsigned most)
+{
+	for (unsigned i = dice(most + 1); i; i--)
+		atomic_signal_fence(memory_order_seq_cst);
+}
+
+struct viommu_space *space_make(uint64_t page_sizes, uint32_t policy)
+{
+	struct viommu_space_config c = { .size = sizeof(c),
+					 .policy = policy,
+					 .page_sizes = page_sizes };
+	struct viommu_space *s;
+
+	must(viommu_space_create(vi, &c, &s), "space");
+	return s;
+}
+
+void space_drop(struct viommu_space *s)
+{
+	struct viommu_fence f;
+
+	viommu_fence_init(&f);
+	viommu_space_destroy(s, &f);
+	fence_commit(&f, NULL, NULL);
+	fence_wait(&f);
+}
+
+struct viommu_endpoint *endpoint_make(uint32_t id, struct viommu_space *s)
+{
+	struct viommu_endpoint_config c = { .size = sizeof(c),
+					    .id = id,
+					    .pasid = VIOMMU_NO_PASID };
+	struct viommu_endpoint *ep;
+	struct viommu_fence f;
+
+	must(viommu_endpoint_create(vi, &c, &ep), "endpoint");
+	viommu_fence_init(&f);
+	attach(ep, s, &f);
+	return ep; /* it left nothing: the fence is empty */
+}
+
+void endpoint_drop(struct viommu_endpoint *ep)
 {
 	struct viommu_fence f;
 
 	viommu_fence_init(&f);
 	viommu_endpoint_destroy(ep, &f);
-	viommu_space_destroy(space, &f);
-	fence_run(&f);
-	viommu_destroy(vi);
+	fence_commit(&f, NULL, NULL);
+	fence_wait(&f);
 }
 
-/* ---- what DMA threads do ---------------------------------------------- */
-
-/* Held maps wander: mapped by one thread, let go of by another. */
-struct held {
-	struct viommu_dma d;
-	struct iovec iov[4];
-};
-
-static _Atomic(struct held *) parked;
-
-/* A byte of its own for each thread, so that only lifetimes race. */
-static void scribble(const struct viommu_dma *d, unsigned thread)
+void map_at(struct viommu_space *s, uint64_t iova, const void *host,
+	    uint64_t len)
 {
-	((volatile unsigned char *)d->iov[0].iov_base)[64 + thread]++;
+	struct viommu_mapping m = { .start = iova,
+				    .last = iova + (len - 1),
+				    .gpa = (uintptr_t)host,
+				    .prot = RW };
+
+	must(viommu_space_map(s, &m), "map");
+	me->did.mapped++;
 }
 
-static void held_drop(struct held *h, unsigned thread)
+void unmap_at(struct viommu_space *s, uint64_t iova, uint64_t len,
+	      struct viommu_fence *f)
 {
-	if (!h)
-		return;
-	scribble(&h->d, thread);
-	viommu_dma_unmap(&h->d, 1);
-	free(h);
+	int64_t rc = viommu_space_unmap(s, iova, iova + (len - 1), f);
+
+	if (rc < 0 || (rc && (uint64_t)rc != len))
+		broken("unmap failed");
+	me->did.unmapped++;
 }
 
-static int hold(uint64_t iova, unsigned thread)
+void attach(struct viommu_endpoint *ep, struct viommu_space *s,
+	    struct viommu_fence *f)
 {
-	struct held *h = calloc(1, sizeof(*h));
-	int rc;
-
-	h->d = (struct viommu_dma){ .ep = ep,
-				    .iova = iova,
-				    .len = 128,
-				    .prot = VIOMMU_READ | VIOMMU_WRITE,
-				    .iov = h->iov,
-				    .max_iov = 4 };
-	rc = viommu_dma_map(&h->d);
-	if (rc) {
-		free(h);
-		return rc;
-	}
-	scribble(&h->d, thread);
-	held_drop(atomic_exchange(&parked, h), thread);
-	return 0;
+	must(viommu_endpoint_attach(ep, s, f), "attach");
+	me->did.attaches++;
 }
 
-static int touch(uint64_t iova, unsigned thread)
+void fence_commit(struct viommu_fence *f, viommu_fence_fn *done, void *arg)
 {
-	struct iovec iov[4];
-	struct viommu_dma d = { .ep = ep,
-				.iova = iova,
-				.len = PAGE / 2,
-				.prot = VIOMMU_READ | VIOMMU_WRITE,
-				.iov = iov,
-				.max_iov = 4 };
-	int rc = viommu_dma_map(&d);
-
-	if (rc)
-		return rc;
-	for (int i = 0; i < 16; i++)
-		scribble(&d, thread);
-	viommu_dma_unmap(&d, d.len);
-	return 0;
+	me->did.fences++;
+	viommu_fence_commit(f, done, arg);
 }
 
-/* Long enough to be in the way of somebody who did not wait. */
-static int copy_out(uint64_t iova, unsigned thread)
+void fence_wait(struct viommu_fence *f)
 {
-	unsigned char buf[PAGE / 2 / NDMA];
-
-	memset(buf, (int)thread, sizeof(buf));
-	return viommu_dma_write(ep, iova + PAGE / 2 + thread * sizeof(buf), buf,
-				sizeof(buf));
-}
-
-static int word(uint64_t iova, unsigned thread)
-{
-	return viommu_dma_store(ep, iova + 8 * thread, 4, thread);
-}
-
-static void *dma_thread(void *arg)
-{
-	static int (*const ways[])(uint64_t, unsigned) = { touch, copy_out,
-							   word, hold };
-	unsigned thread = (unsigned)(uintptr_t)arg, seed = thread * 7919 + 1;
-
-	while (!atomic_load_explicit(&stop, memory_order_relaxed)) {
-		uint64_t iova = (uint64_t)dice(&seed, NPAGES) * PAGE;
-		int rc = ways[dice(&seed, 4)](iova, thread);
-
-		if (rc && rc != -EFAULT)
-			broken("a refusal that nobody can explain");
-		atomic_fetch_add_explicit(rc ? &refused : &done_ok, 1,
-					  memory_order_relaxed);
-		if (!dice(&seed, 16))
-			held_drop(atomic_exchange(&parked, NULL), thread);
-	}
-	held_drop(atomic_exchange(&parked, NULL), thread);
-	return NULL;
-}
-
-/* ---- pages ------------------------------------------------------------ */
-
-/* The fence is done: nobody may write here any more. */
-static void must_be_quiet(unsigned char *page, unsigned rounds)
-{
-	memset(page, POISON, PAGE);
-	for (unsigned i = 0; i < rounds; i++) {
-		for (int j = 0; j < PAGE; j++)
-			if (((volatile unsigned char *)page)[j] != POISON)
-				broken("a write after the fence was done");
-		sched_yield();
-	}
-}
-
-static unsigned long pages_run(uint64_t until)
-{
-	void *pages[NPAGES] = { 0 };
-	unsigned seed = 42;
-	unsigned long n = 0;
-
-	for (; now() < until; n++) {
-		unsigned i = dice(&seed, NPAGES);
-		void *page = aligned_alloc(PAGE, PAGE);
-
-		memset(page, 0, PAGE);
-		unmap_at(space, (uint64_t)i * PAGE);
-		if (pages[i])
-			must_be_quiet(pages[i], 1);
-		free(pages[i]);
-		pages[i] = page;
-		map_at(space, (uint64_t)i * PAGE, page);
-	}
-	for (unsigned i = 0; i < NPAGES; i++) {
-		unmap_at(space, (uint64_t)i * PAGE);
-		free(pages[i]);
-	}
-	return n;
-}
-
-/* ---- tables ----------------------------------------------------------- */
-
-#define MINE   UINT64_C(0x1111111111111111)
-#define OTHERS UINT64_C(0x2222222222222222)
-#define REGION (UINT64_C(2) << 20) /* what a table of pages spans */
-
-static void *reader_thread(void *arg)
-{
-	unsigned seed = (unsigned)(uintptr_t)arg;
-	uint64_t val;
-
-	while (!atomic_load_explicit(&stop, memory_order_relaxed)) {
-		uint64_t iova = dice(&seed, 4) * REGION;
-		int rc = viommu_dma_load(ep, iova, 8, &val);
-
-		if (!rc && val != MINE)
-			broken("an access saw another space's memory");
-		atomic_fetch_add_explicit(rc ? &refused : &done_ok, 1,
-					  memory_order_relaxed);
-	}
-	return NULL;
-}
-
-/* A page comes and goes in each region in turn: each time the table that was
- * left empty before retires, and enters the other space, same slot. */
-static unsigned long tables_run(uint64_t until)
-{
-	struct viommu_space_config sc = { .size = sizeof(sc),
-					  .page_sizes = PAGE };
-	uint64_t *mine = aligned_alloc(PAGE, PAGE);
-	uint64_t *others = aligned_alloc(PAGE, PAGE);
-	struct viommu_space *other;
-	struct viommu_fence f;
-	unsigned long n = 0;
-
-	for (int i = 0; i < PAGE / 8; i++) {
-		mine[i] = MINE;
-		others[i] = OTHERS;
-	}
-	must(viommu_space_create(vi, &sc, &other), "space");
-	for (; now() < until; n++) {
-		uint64_t at = n % 4 * REGION;
-
-		map_at(space, at, mine);
-		map_at(other, at, others);
-		unmap_at(space, at);
-		map_at(other, at + 4 * REGION, others);
-		unmap_at(other, at);
-		unmap_at(other, at + 4 * REGION);
-	}
-	viommu_fence_init(&f);
-	viommu_space_destroy(other, &f);
-	fence_run(&f);
-	atomic_store(&stop, true);
-	/* mine is still mapped nowhere; readers may still be refused */
-	free(others);
-	free(mine);
-	return n;
-}
-
-/* ---- spaces ----------------------------------------------------------- */
-
-static unsigned long spaces_run(uint64_t until)
-{
-	struct viommu_space_config sc = { .size = sizeof(sc),
-					  .page_sizes = PAGE };
-	unsigned long n = 0;
-	void *old = NULL;
-
-	for (; now() < until; n++) {
-		struct viommu_space *next;
-		void *page = aligned_alloc(PAGE, PAGE);
-		struct viommu_fence f;
-
-		memset(page, 0, PAGE);
-		must(viommu_space_create(vi, &sc, &next), "space");
-		for (uint64_t i = 0; i < NPAGES; i++)
-			map_at(next, i * PAGE, page);
-		viommu_fence_init(&f);
-		if (n % 4 == 3)
-			viommu_endpoint_detach(ep, &f);
-		else
-			must(viommu_endpoint_attach(ep, next, &f), "attach");
-		viommu_space_destroy(n % 4 == 3 ? next : space, &f);
-		if (n % 4 == 3) {
-			must(viommu_space_create(vi, &sc, &next), "space");
-			viommu_space_destroy(space, &f);
-		}
-		fence_run(&f);
-		space = next;
-		if (old)
-			must_be_quiet(old, 1);
-		free(old);
-		if (n % 4 == 3) {
-			must_be_quiet(page, 1);
-			free(page);
-			page = NULL;
-		}
-		old = page;
-	}
-	for (uint64_t i = 0; i < NPAGES; i++)
-		unmap_at(space, i * PAGE);
-	free(old);
-	return n;
-}
-
-/* ---- memory ----------------------------------------------------------- */
-
-static unsigned long memory_run(uint64_t until)
-{
-	int fd = memfd_create("race", MFD_CLOEXEC);
-	struct viommu_region r = { .size = sizeof(r),
-				   .gpa = UINT64_C(1) << 48,
-				   .len = NPAGES * PAGE,
-				   .prot = VIOMMU_READ | VIOMMU_WRITE,
-				   .fd = fd };
-	struct viommu_fence f;
-	unsigned long n = 0;
-
-	if (fd < 0 || ftruncate(fd, NPAGES * PAGE))
-		must(-errno, "memfd");
-	for (uint64_t i = 0; i < NPAGES; i++)
-		map_at(space, i * PAGE, (void *)(uintptr_t)(r.gpa + i * PAGE));
-	for (; now() < until; n++) {
-		must(viommu_memory_add(memory, &r), "add");
-		for (volatile int i = 0; i < 2000; i++)
-			;
-		viommu_fence_init(&f);
-		must(viommu_memory_remove(memory, r.gpa, r.len, &f), "remove");
-		fence_run(&f); /* unmapped from here: a touch is a SIGSEGV */
-	}
-	close(fd);
-	return n;
+	if (viommu_fence_wait(f, (int64_t)patience))
+		broken("a fence was not done in time");
 }
 
 /* ---- the run ---------------------------------------------------------- */
 
-static const struct subject {
-	const char *name;
-	unsigned long (*run)(uint64_t until);
-	void *(*dma)(void *arg);
-} subjects[] = {
-	{ "pages", pages_run, dma_thread },
-	{ "tables", tables_run, reader_thread },
-	{ "spaces", spaces_run, dma_thread },
-	{ "memory", memory_run, dma_thread },
+static void *worker_thread(void *arg)
+{
+	me = arg;
+	while (!atomic_load_explicit(&stop, memory_order_relaxed)) {
+		subject->work();
+		/* there may be fewer processors than threads */
+		if (!(++me->turns % TURNS))
+			sched_yield();
+	}
+	if (subject->drain)
+		subject->drain();
+	return NULL;
+}
+
+static void tally_add(struct tally *to, const struct tally *t)
+{
+	to->accesses += t->accesses;
+	to->refused += t->refused;
+	to->maps += t->maps;
+	to->unmaps += t->unmaps;
+	to->mapped += t->mapped;
+	to->unmapped += t->unmapped;
+	to->attaches += t->attaches;
+	to->fences += t->fences;
+	to->bursts += t->bursts;
+}
+
+static uint64_t operations(const struct tally *t)
+{
+	return t->accesses + t->maps + t->unmaps + t->mapped + t->unmapped +
+	       t->attaches + t->fences;
+}
+
+/* What the library counted is what was done. */
+static void must_agree(const struct tally *t)
+{
+	struct viommu_stats s;
+
+	viommu_read_stats(vi, &s);
+	if (s.fences_pending)
+		broken("a fence still pends, and nobody is in its way");
+	if (s.accesses != t->accesses - t->refused || s.maps != t->maps)
+		broken("the library counted other than was done");
+}
+
+static uint64_t run(uint32_t barrier, double seconds)
+{
+	uint64_t until = now() + (uint64_t)(seconds * (double)NS), n;
+	struct tally t = { 0 };
+
+	memset(workers, 0, sizeof(workers));
+	for (unsigned i = 0; i <= nworkers; i++) {
+		workers[i].n = i;
+		workers[i].seed = i * 7919 + (unsigned)until;
+	}
+	me = &workers[nworkers];
+	atomic_store(&stop, false);
+	world_make(barrier);
+	subject->open();
+	for (unsigned i = 0; i < nworkers; i++)
+		pthread_create(&workers[i].thread, NULL, worker_thread,
+			       &workers[i]);
+	for (n = 0; now() < until; n++)
+		subject->step();
+	atomic_store(&stop, true);
+	for (unsigned i = 0; i < nworkers; i++)
+		pthread_join(workers[i].thread, NULL);
+	subject->close();
+	shelf_clear();
+	for (unsigned i = 0; i <= nworkers; i++)
+		tally_add(&t, &workers[i].did);
+	must_agree(&t);
+	viommu_destroy(vi);
+	printf("%-8s %-10s %8" PRIu64 " rounds, %" PRIu64 " accesses (%" PRIu64
+	       " refused), %" PRIu64 " maps, %" PRIu64 " fences: %" PRIu64
+	       " operations, 0 stale\n",
+	       subject->name, subject->own_barrier ? "auto" : barriers[barrier],
+	       n, t.accesses, t.refused, t.maps, t.fences, operations(&t));
+	fflush(stdout);
+	if (n < ROUNDS_LEAST || t.accesses + t.maps == t.refused) {
+		fprintf(stderr, "nothing happened\n");
+		_exit(2);
+	}
+	return operations(&t);
+}
+
+/* ---- the command line -------------------------------------------------- */
+
+struct options {
+	uint32_t barrier;
+	double seconds;
+	uint64_t operations; /* 0: each subject once */
+	bool chosen[NSUBJECTS];
 };
 
-static const struct subject *subject_of(const char *name)
+static _Noreturn void usage(void)
 {
-	for (size_t i = 0; i < sizeof(subjects) / sizeof(*subjects); i++)
-		if (!strcmp(name, subjects[i].name))
-			return &subjects[i];
-	return NULL;
+	fprintf(stderr, "usage: race [--barrier fenced|asymmetric|auto] "
+			"[--seconds S] [--threads N] [--patience S]\n"
+			"            [--operations N] SUBJECT...|all\n");
+	exit(2);
+}
+
+static uint32_t barrier_named(const char *name)
+{
+	for (uint32_t i = 0; i < NBARRIERS; i++)
+		if (!strcmp(name, barriers[i]))
+			return i;
+	usage();
+}
+
+static void subject_choose(struct options *o, const char *name)
+{
+	bool found = false;
+
+	for (int i = 0; i < NSUBJECTS; i++)
+		if (!strcmp(name, "all") || !strcmp(name, subjects[i]->name))
+			found = o->chosen[i] = true;
+	if (!found)
+		usage();
+}
+
+static void option(struct options *o, int which)
+{
+	switch (which) {
+	case 'b':
+		o->barrier = barrier_named(optarg);
+		return;
+	case 's':
+		o->seconds = atof(optarg);
+		return;
+	case 't':
+		nworkers = (unsigned)atoi(optarg);
+		if (!nworkers || nworkers > MAX_WORKERS)
+			usage();
+		return;
+	case 'p':
+		patience = (uint64_t)(atof(optarg) * (double)NS);
+		return;
+	case 'o':
+		o->operations = strtoull(optarg, NULL, 10);
+		return;
+#ifdef RACE_MUTANTS
+	case 'm':
+		vi_mutant = atoi(optarg);
+		return;
+#endif
+	default:
+		usage();
+	}
+}
+
+static void options_parse(struct options *o, int argc, char *argv[])
+{
+	static const struct option names[] = {
+		{ "barrier", required_argument, NULL, 'b' },
+		{ "seconds", required_argument, NULL, 's' },
+		{ "threads", required_argument, NULL, 't' },
+		{ "patience", required_argument, NULL, 'p' },
+		{ "operations", required_argument, NULL, 'o' },
+		{ "mutant", required_argument, NULL, 'm' },
+		{ NULL, 0, NULL, 0 },
+	};
+	int which;
+
+	while ((which = getopt_long(argc, argv, "", names, NULL)) != -1)
+		option(o, which);
+	if (optind == argc)
+		usage();
+	for (; optind < argc; optind++)
+		subject_choose(o, argv[optind]);
+}
+
+static uint64_t run_chosen(const struct options *o, uint32_t barrier)
+{
+	uint64_t n = 0;
+
+	for (int i = 0; i < NSUBJECTS; i++) {
+		if (!o->chosen[i])
+			continue;
+		subject = subjects[i];
+		n += run(barrier, o->seconds);
+	}
+	return n;
 }
 
 int main(int argc, char *argv[])
 {
-	const struct subject *s = argc > 1 ? subject_of(argv[1]) : NULL;
-	bool asymmetric = argc > 2 && !strcmp(argv[2], "asymmetric");
-	double seconds = argc > 3 ? atof(argv[3]) : 2;
-	pthread_t t[NDMA];
-	unsigned long n;
+	struct options o = { .barrier = VIOMMU_BARRIER_FENCED, .seconds = 1 };
+	uint64_t n = 0, since = now();
 
-	if (!s) {
-		fprintf(stderr, "usage: race pages|tables|spaces|memory "
-				"[fenced|asymmetric] [SECONDS]\n");
-		return 2;
-	}
-	world_make(asymmetric ? VIOMMU_BARRIER_ASYMMETRIC
-			      : VIOMMU_BARRIER_FENCED);
-	for (uintptr_t i = 0; i < NDMA; i++)
-		pthread_create(&t[i], NULL, s->dma, (void *)i);
-	n = s->run(now() + (uint64_t)(seconds * (double)NS));
-	atomic_store(&stop, true);
-	for (int i = 0; i < NDMA; i++)
-		pthread_join(t[i], NULL);
-	held_drop(atomic_exchange(&parked, NULL), 0);
-	world_free();
-	printf("%s, %s: %lu rounds, %lu accesses done, %lu refused\n", s->name,
-	       asymmetric ? "asymmetric" : "fenced", n, atomic_load(&done_ok),
-	       atomic_load(&refused));
-	/* a race nobody ran in proves nothing */
-	if (n < 10 || !atomic_load(&done_ok)) {
-		fprintf(stderr, "nothing happened\n");
-		return 2;
-	}
+	options_parse(&o, argc, argv);
+	if (!o.operations)
+		n = run_chosen(&o, o.barrier);
+	for (uint32_t i = 0;
+	     o.operations && (i < NBARRIERS || n < o.operations); i++)
+		n += run_chosen(&o, i % NBARRIERS);
+	printf("%" PRIu64 " operations, 0 stale, in %.0f s\n", n,
+	       (double)(now() - since) / (double)NS);
 	return 0;
 }

@@ -345,7 +345,7 @@ static void migrations(uint32_t barrier)
 	world_make(&w, &cfg, PAGE);
 	assert_int_equal(map_rw(&w, 0, WORLD_RAM - 1, 0), 0);
 	writers_start(t, &w);
-	for (unsigned i = 0; i < 20; i++)
+	for (unsigned i = 0; i < 8; i++)
 		migrate(t, &w, 50);
 	writers_stop(t);
 	free(t);

@@ -271,7 +271,9 @@ static void map_gives_pieces_in_order(void **state)
 /* Far more than a thread has pins: a map is bounded by its owner's memory. */
 static void maps_are_as_many_as_you_like(void **state)
 {
-	enum { N = 5000 };
+	enum {
+		N = 5000
+	};
 	struct viommu_dma *d = calloc(N, sizeof(*d));
 	unsigned char c;
 	struct world w;
