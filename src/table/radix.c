@@ -348,55 +348,97 @@ bool vi_radix_maps(const struct vi_radix *r, uint64_t start, uint64_t last)
 			  last);
 }
 
-static int child_reserve(struct vi_radix *r, struct vi_table *t, unsigned slot)
-{
-	struct vi_table *c;
-	int rc;
+/*
+ * Leaves of a table wholly inside are at slots of their own, so only the two
+ * slots at the edges can need a table below them.  Those of [start, last] in
+ * @t, of @level: one or two ranges.
+ */
+struct edges {
+	unsigned n, slot[2];
+	uint64_t start[2], last[2];
+};
 
-	if (vi_child(t, slot))
-		return 0;
-	rc = vi_radix_get(r, &c);
-	if (rc)
-		return rc;
-	vi_table_link(t, slot, c);
-	vi_entry_store(t, slot, (uintptr_t)c);
-	t->used++;
-	return 0;
+static void edge_add(struct edges *e, unsigned slot, uint64_t start,
+		     uint64_t last)
+{
+	e->slot[e->n] = slot;
+	e->start[e->n] = start;
+	e->last[e->n++] = last;
 }
 
-/* Leaves of a table wholly inside are at slots of their own, so only the two
- * slots at the edges can need a table below them. */
-static int table_reserve(struct vi_radix *r, struct vi_table *t, unsigned level,
-			 uint64_t start, uint64_t last)
+static struct edges edges_of(const struct vi_radix *r, unsigned level,
+			     uint64_t start, uint64_t last)
 {
 	unsigned first = vi_slot(r, level, start), to = vi_slot(r, level, last);
 	uint64_t mask = vi_mask(vi_shift(r, level));
 	uint64_t first_last = first == to ? last : start | mask;
-	int rc = 0;
+	struct edges e = { .n = 0 };
 
-	if (!vi_whole(start, first_last, mask)) {
-		rc = child_reserve(r, t, first);
-		if (!rc)
-			rc = table_reserve(r, vi_child(t, first), level - 1,
-					   start, first_last);
-	}
-	if (!rc && first != to && !vi_whole(last & ~mask, last, mask)) {
-		rc = child_reserve(r, t, to);
-		if (!rc)
-			rc = table_reserve(r, vi_child(t, to), level - 1,
-					   last & ~mask, last);
-	}
-	return rc;
+	if (!vi_whole(start, first_last, mask))
+		edge_add(&e, first, start, first_last);
+	if (first != to && !vi_whole(last & ~mask, last, mask))
+		edge_add(&e, to, last & ~mask, last);
+	return e;
 }
 
+/* Tables that leaves for [start, last] need below @t, of @level, or NULL. */
+static unsigned tables_missing(const struct vi_radix *r,
+			       const struct vi_table *t, unsigned level,
+			       uint64_t start, uint64_t last)
+{
+	struct edges e = edges_of(r, level, start, last);
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < e.n; i++) {
+		const struct vi_table *c = t ? vi_child(t, e.slot[i]) : NULL;
+
+		n += !c;
+		n += tables_missing(r, c, level - 1, e.start[i], e.last[i]);
+	}
+	return n;
+}
+
+static void table_reserve(struct vi_radix *r, struct vi_table *t,
+			  unsigned level, const struct edges *e,
+			  struct vi_table **stock)
+{
+	for (unsigned i = 0; i < e->n; i++) {
+		struct vi_table *c = vi_child(t, e->slot[i]);
+		struct edges below =
+			edges_of(r, level - 1, e->start[i], e->last[i]);
+
+		if (!c) {
+			c = vi_stock_take(stock);
+			vi_table_link(t, e->slot[i], c);
+			vi_entry_store(t, e->slot[i], (uintptr_t)c);
+			t->used++;
+		}
+		table_reserve(r, c, level - 1, &below, stock);
+	}
+}
+
+/* All tables are at hand before the first is published: one that readers may
+ * have seen could not be put back before the next fence. */
 int vi_radix_reserve(struct vi_radix *r, uint64_t start, uint64_t last)
 {
 	int rc = vi_radix_grow(r, last);
 	uint64_t top = atomic_load_explicit(&r->top, memory_order_relaxed);
+	unsigned level = VI_RADIX_LEVEL(top), n;
+	struct vi_table *stock;
+	struct edges e;
 
-	return rc ? rc
-		  : table_reserve(r, VI_RADIX_TABLE(top), VI_RADIX_LEVEL(top),
-				  start, last);
+	if (rc)
+		return rc;
+	n = tables_missing(r, VI_RADIX_TABLE(top), level, start, last);
+	if (!n)
+		return 0;
+	rc = vi_stock_fill(r, n, &stock);
+	if (rc)
+		return rc;
+	e = edges_of(r, level, start, last);
+	table_reserve(r, VI_RADIX_TABLE(top), level, &e, &stock);
+	VI_BUG_ON(stock);
+	return 0;
 }
 
 /* Take an empty table out of the tree, and what its going leaves empty. */
@@ -497,10 +539,8 @@ static int map_any(const struct filling *f)
 	if (vi_radix_maps(f->r, f->start, f->last))
 		return -EEXIST;
 	rc = vi_radix_reserve(f->r, f->start, f->last);
-	if (rc) {
-		vi_radix_unreserve(f->r, f->start, f->last);
+	if (rc)
 		return rc;
-	}
 	top = atomic_load_explicit(&f->r->top, memory_order_relaxed);
 	fill(f, VI_RADIX_TABLE(top), VI_RADIX_LEVEL(top), f->start, f->last);
 	return 0;
@@ -627,9 +667,10 @@ bool vi_radix_unmap(struct vi_radix *r, uint64_t start, uint64_t last,
 	struct clearing c = { .r = r, .retired = retired, .removed = removed };
 	uint64_t top;
 
-	vi_radix_limbo(r, retired);
+	/* in limbo until nothing is refused: then there is no fence */
 	switch (unmap_span(&c, start, last)) {
 	case UNMAPPED:
+		vi_radix_limbo(r, retired);
 		return true;
 	case CUTS:
 		return false;
@@ -638,6 +679,7 @@ bool vi_radix_unmap(struct vi_radix *r, uint64_t start, uint64_t last,
 	}
 	if (vi_radix_cuts(r, start, last))
 		return false;
+	vi_radix_limbo(r, retired);
 	top = atomic_load_explicit(&r->top, memory_order_relaxed);
 	if (reach_cut(r, top, start, &last))
 		clear(&c, VI_RADIX_TABLE(top), VI_RADIX_LEVEL(top), start,

@@ -31,8 +31,8 @@
  *  R2 read each leaf once an access: go on with it as far as it reaches, also
  *     where the memory behind it comes in several pieces;
  *  R3 not use a table or a leaf that it found under another top: who keeps
- *     them from one access to the next compares the top first, and walks again
- *     also where a kept table has nothing, or a pointer, for the address.
+ *     tables from one access to the next compares the top first, and walks
+ *     again also where a kept table leads to nothing for the address.
  *
  * Then every change but map and unmap, where L7 asks for nothing, is one store:
  *
@@ -122,7 +122,7 @@ int vi_radix_map(struct vi_radix *r, uint64_t start, uint64_t last,
  */
 int vi_radix_reserve(struct vi_radix *r, uint64_t start, uint64_t last);
 
-/* Take them out again, also what a reservation that failed has left. */
+/* Take them out again, into limbo.  One that failed has left none. */
 void vi_radix_unreserve(struct vi_radix *r, uint64_t start, uint64_t last);
 
 /* Can a mapping from @start to @target be written down? */

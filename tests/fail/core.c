@@ -3,12 +3,17 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "alloc.h"
+#include "core/endpoint.h"
+#include "core/instance.h"
+#include "core/memory.h"
+#include "core/space.h"
 
 enum {
 	RAM = 1 << 20,
@@ -19,6 +24,8 @@ enum {
 	RW = VIOMMU_READ | VIOMMU_WRITE,
 	BY_FD = 1 << 30, /* a region's prot */
 };
+
+#define GIGA (UINT64_C(1) << 30)
 
 static unsigned char ram[RAM];
 static int file = -1;
@@ -35,6 +42,23 @@ static void count_fault(void *arg, const struct viommu_fault *fault)
 
 	(void)fault;
 	w->faults++;
+}
+
+static void count_miss(void *arg, const struct viommu_miss *m)
+{
+	struct world *w = arg;
+
+	(void)m;
+	w->asked++;
+}
+
+static void count_settled(void *arg, const struct viommu_miss *m, int rc)
+{
+	struct world *w = arg;
+
+	(void)m;
+	(void)rc;
+	w->settled++;
 }
 
 /* ---- steps ------------------------------------------------------------ */
@@ -84,9 +108,17 @@ static int space(struct world *w, const struct step *s)
 		.size = sizeof(c),
 		.kind = s->obj == IDENTITY ? VIOMMU_SPACE_IDENTITY
 					   : VIOMMU_SPACE_MAPPED,
+		.policy = s->obj == SPLITS ? VIOMMU_SPACE_SPLIT
+					   : VIOMMU_SPACE_REFUSE,
 		.page_sizes = s->target,
 	};
 
+	if (s->obj == ASKS) {
+		c.kind = VIOMMU_SPACE_REMOTE;
+		c.miss = count_miss;
+		c.settled = count_settled;
+		c.arg = w;
+	}
 	return viommu_space_create(w->vi, &c, &w->space[s->obj]);
 }
 
@@ -131,6 +163,66 @@ static int map(struct world *w, const struct step *s)
 							  .last = s->last,
 							  .gpa = s->target,
 							  .prot = s->prot });
+}
+
+/* Of @target pages each, the second follows the first in memory, too. */
+static int map_list(struct world *w, const struct step *s)
+{
+	uint64_t len = s->target * 4096;
+	const struct viommu_segment list[] = { { 0, len },
+					       { len, len },
+					       { TERA, len } };
+
+	return viommu_space_map_list(w->space[s->obj], s->start, s->prot, list,
+				     3);
+}
+
+static int remap(struct world *w, const struct step *s)
+{
+	struct viommu_fence f;
+	int rc;
+
+	viommu_fence_init(&f);
+	rc = viommu_space_remap(w->space[s->obj],
+				&(struct viommu_mapping){ .start = s->start,
+							  .last = s->last,
+							  .gpa = s->target,
+							  .prot = s->prot },
+				&f);
+	fence_run(&f);
+	return rc;
+}
+
+static int invalidate(struct world *w, const struct step *s)
+{
+	struct viommu_fence f;
+	int rc;
+
+	viommu_fence_init(&f);
+	rc = viommu_space_invalidate(w->space[s->obj], s->start, s->last, &f);
+	fence_run(&f);
+	return rc;
+}
+
+static int log_start(struct world *w, const struct step *s)
+{
+	struct viommu_fence f;
+	int rc;
+
+	viommu_fence_init(&f);
+	rc = viommu_memory_dirty_start(w->mem[s->obj], s->target, &f);
+	fence_run(&f);
+	return rc;
+}
+
+static int log_stop(struct world *w, const struct step *s)
+{
+	struct viommu_fence f;
+
+	viommu_fence_init(&f);
+	viommu_memory_dirty_stop(w->mem[s->obj], &f);
+	fence_run(&f);
+	return 0;
 }
 
 static int unmap(struct world *w, const struct step *s)
@@ -217,6 +309,45 @@ static const struct step steps[] = {
 	{ "unmap large pages", unmap, LARGE, 0, TOP, 0, 0 },
 	{ "map everything", map, LARGE, 0, TOP, 0, RW },
 
+	{ "space that splits", space, SPLITS, 0, 0, ~UINT64_C(0xfff), 0 },
+	{ "endpoint", endpoint, EP_SPLITS, 0, 0, 0, 0 },
+	{ "attach", attach, EP_SPLITS, 0, 0, SPLITS, 0 },
+	{ "map to be cut", map, SPLITS, 0, GIGA - 1, 0, RW },
+	{ "unmap, cut in the middle", unmap, SPLITS, 0x5000, 0x5fff, 0, 0 },
+	{ "unmap, cut in two leaves", unmap, SPLITS, 0x10001000, 0x20001fff, 0,
+	  0 },
+	{ "remap in the middle", remap, SPLITS, 0x30006000, 0x30006fff,
+	  0x100000, RW },
+	{ "remap over leaves and a hole", remap, SPLITS, 0x3000, 0x20800fff,
+	  0x5000, VIOMMU_READ },
+	{ "remap nothing", remap, SPLITS, 6 * TERA, 6 * TERA + 0x1fff, 0, RW },
+	{ "map a list", map_list, SPLITS, TERA + 0x3fffd000, 0, 2, RW },
+	{ "map a long list", map_list, SPLITS, 7 * TERA + 0x1000, 0, 1 << 20,
+	  VIOMMU_READ },
+	{ "unmap nothing that is cut", unmap, SPLITS, TERA, 8 * TERA, 0, 0 },
+
+	{ "map apart", map, SPLITS, TERA, TERA + 0xfff, 0x3000, RW },
+	{ "map apart, the next", map, SPLITS, TERA + 0x1000, TERA + 0x1fff,
+	  0x1000, RW },
+
+	{ "space that asks", space, ASKS, 0, 0, ~UINT64_C(0xfff), 0 },
+	{ "endpoint", endpoint, EP_ASKS, 0, 0, 0, 0 },
+	{ "attach", attach, EP_ASKS, 0, 0, ASKS, 0 },
+	{ "map before it asks", map, ASKS, 0x1000, 0x1fff, 0, RW },
+	{ "remap an answer", remap, ASKS, 0x1000, 0x2fff, 0x8000, RW },
+	{ "map an answer", map, ASKS, GIGA, 2 * GIGA - 1, 0, RW },
+	{ "forget", invalidate, ASKS, 0x1000, 0x2fff, 0, 0 },
+
+	{ "log", log_start, MEM_0, 0, 0, 0, 0 },
+	{ "region, logged", region, MEM_0, 3 * TERA, 3 * TERA + 0xffff, 0, RW },
+	{ "region, logged at two places", region, MEM_0, 3 * TERA + 0xfff800,
+	  3 * TERA + 0x1000fff, 7, RW },
+	{ "remove a region, logged", region_remove, MEM_0, 3 * TERA,
+	  3 * TERA + 0x1ffffff, 0, 0 },
+	{ "stop the log", log_stop, MEM_0, 0, 0, 0, 0 },
+	{ "log again", log_start, MEM_0, 0, 0, 0x10000, 0 },
+	{ "log another memory", log_start, MEM_1, 0, 0, 0x1000, 0 },
+
 	{ "remove a region", region_remove, MEM_0, 0x7654321, 0x76bcdef, 0, 0 },
 	{ "region there again", region, MEM_0, 0x7654321, 0x76bcdef, 0x10001,
 	  RW },
@@ -275,6 +406,66 @@ static void look_stats(struct world *w, struct view *v)
 		 s.fences, s.fences_waited, s.fences_pending);
 }
 
+/* Tables in the tree, and those that left it and wait for a fence. */
+static uint64_t tables_of(const struct vi_radix *r)
+{
+	uint64_t n = r->tables;
+
+	for (const struct vi_retire *l = r->limbo; l; l = l->next)
+		n++;
+	return n;
+}
+
+/* The instance's books, less what is entered there for somebody who is seen
+ * here: a failure may leave a space with credit, but not the instance. */
+static void look_books(struct world *w, struct view *v) VI_NO_ANALYSIS
+{
+	uint64_t mappings = atomic_load(&w->vi->mappings);
+	uint64_t tables = w->vi->tables.out;
+	bool logs = false;
+
+	for (unsigned i = 0; i < SPACES; i++) {
+		const struct viommu_space *s = w->space[i];
+
+		if (!s)
+			continue;
+		mappings -= s->mapped - s->unmapped + s->credit;
+		tables -= tables_of(&s->table);
+	}
+	for (unsigned i = 0; i < MEMS; i++) {
+		if (!w->mem[i])
+			continue;
+		tables -= tables_of(&w->mem[i]->table);
+		logs = logs || atomic_load(&w->mem[i]->dirty);
+	}
+	if (logs) /* which have tables of their own */
+		tables = 0;
+	view_say(v, "%" PRIu64 " mappings, %" PRIu64 " tables of nobody\n",
+		 mappings, tables);
+}
+
+/* But table_bytes: a tree may keep a table or two that it took for nothing. */
+static void look_space_stats(const struct world *w, unsigned i, struct view *v)
+{
+	struct viommu_space_stats s;
+
+	viommu_space_read_stats(w->space[i], &s);
+	view_say(v,
+		 "space %u: mappings %" PRIu64 " bytes %" PRIu64
+		 " mapped %" PRIu64 " unmapped %" PRIu64 " splits %" PRIu64
+		 " misses %" PRIu64 "\n",
+		 i, s.mappings, s.bytes, s.mapped, s.unmapped, s.splits,
+		 s.misses);
+}
+
+static void look_log(struct world *w, unsigned i, struct view *v)
+{
+	uint64_t bits;
+
+	view_say(v, "memory %u: log %" PRId64 "\n", i,
+		 viommu_memory_dirty_fetch(w->mem[i], 0, 0x10000, &bits));
+}
+
 /* A byte at each edge of each region, and beside it. */
 static void look_region(struct world *w, const struct step *s, struct view *v)
 {
@@ -291,12 +482,14 @@ static void look_region(struct world *w, const struct step *s, struct view *v)
 	}
 }
 
-static void look_translate(struct world *w, uint64_t iova, struct view *v)
+/* By the endpoints that see @s. */
+static void look_translate(struct world *w, const struct viommu_space *s,
+			   uint64_t iova, struct view *v)
 {
 	struct viommu_mapping m;
 
 	for (int i = 0; i < EPS; i++) {
-		if (!w->ep[i])
+		if (!w->ep[i] || atomic_load(&w->ep[i]->space) != s)
 			continue;
 		memset(&m, 0, sizeof(m));
 		view_say(v, "endpoint %d: %" PRIx64 " (%d)", i, iova,
@@ -312,17 +505,17 @@ static void look_space(struct world *w, unsigned i, struct view *v)
 	struct viommu_mapping m;
 	uint64_t from = 0;
 
-	view_say(v, "space %u\n", i);
+	look_space_stats(w, i, v);
 	while (!viommu_space_next(w->space[i], from, &m)) {
 		view_say(v, "%" PRIx64 "-%" PRIx64 " at %" PRIx64 " %x\n",
 			 m.start, m.last, m.gpa, m.prot);
-		look_translate(w, m.start - 1, v);
-		look_translate(w, m.start, v);
-		look_translate(w, m.last, v);
+		look_translate(w, w->space[i], m.start - 1, v);
+		look_translate(w, w->space[i], m.start, v);
+		look_translate(w, w->space[i], m.last, v);
 		from = m.last + 1;
 		if (!from)
 			return;
-		look_translate(w, from, v);
+		look_translate(w, w->space[i], from, v);
 	}
 }
 
@@ -353,6 +546,10 @@ void core_look(void *world, unsigned upto, struct view *v)
 	if (!w->vi)
 		return;
 	look_stats(w, v);
+	look_books(w, v);
+	for (unsigned i = 0; i < MEMS; i++)
+		if (w->mem[i])
+			look_log(w, i, v);
 	for (unsigned i = 0; i < w->nsteps; i++)
 		if (w->step[i].run == region)
 			look_region(w, &w->step[i], v);

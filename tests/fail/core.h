@@ -14,7 +14,7 @@
 
 enum {
 	MAPS = 30, /* held at once */
-	STEPS = 80,
+	STEPS = 102,
 };
 
 enum {
@@ -28,6 +28,8 @@ enum {
 	BYTES,
 	LARGE, /* pages of 1 GiB */
 	IDENTITY,
+	SPLITS, /* pages of 4 KiB, cut where an unmap says */
+	ASKS,	/* REMOTE */
 	SPACES,
 };
 
@@ -36,6 +38,8 @@ enum {
 	EP_BYTES,
 	EP_IDENTITY, /* sees MEM_1 */
 	EP_LOOSE,
+	EP_SPLITS,
+	EP_ASKS,
 	EPS,
 };
 
@@ -54,7 +58,7 @@ struct world {
 	struct viommu_memory *mem[MEMS];
 	struct viommu_space *space[SPACES];
 	struct viommu_endpoint *ep[EPS];
-	unsigned faults;
+	unsigned faults, asked, settled;
 
 	/* not part of what is made */
 	uint32_t barrier;

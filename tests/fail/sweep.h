@@ -4,15 +4,18 @@
 
 /*
  * A sequence of steps that succeeds is run again and again, with its 1st, 2nd,
- * 3rd ... allocation failing, until a run needs no failure.  Each time twice:
+ * 3rd ... call that can fail (alloc.h) failing, until a run needs no failure.
+ * Each time twice:
  *
- *   - one allocation fails: the step it belongs to says -ENOMEM, nothing has
- *     changed; the step is tried again, and all comes out as if it never were;
+ *   - one fails: the step it belongs to says so, nothing has changed; the step
+ *     is tried again, and all comes out as if it never were;
  *   - all from there on fail: the step says so as often as it is tried, and
  *     takes no more memory each time; then everything is torn down, which
- *     allocates nothing.
+ *     makes none of these calls.
  *
- * No block is left after any of these runs.
+ * There are calls without which a step does as well: then it succeeds, and what
+ * comes out is the same.  No block, mapping or descriptor is left after any of
+ * these runs.
  */
 
 #include <setjmp.h>
@@ -25,7 +28,7 @@
 /* What there is to see of a world, in lines. */
 struct view {
 	size_t len;
-	char text[1 << 17];
+	char text[1 << 18];
 };
 
 void view_say(struct view *view, const char *fmt, ...)
@@ -40,6 +43,7 @@ struct sweep {
 	void (*look)(void *world, unsigned i, struct view *view);
 	/* of as much of it as there is; leaves the world as it began */
 	void (*teardown)(void *world);
+	unsigned needed; /* calls besides, that no step does without: a mask */
 };
 
 /* @world is empty, and is empty again on return. */

@@ -2,20 +2,38 @@
 /*
  * libc cannot remember a thread's seat (it allocates for that, in a process
  * with many keys): the access says so, and the seat is not lost with the
- * thread.
+ * thread.  Or there is no key left to remember it by: then there is no
+ * instance.
  */
 #include <pthread.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "world.h"
 
 int __wrap_pthread_setspecific(pthread_key_t key, const void *val);
 int __real_pthread_setspecific(pthread_key_t key, const void *val);
 
+int __wrap_pthread_key_create(pthread_key_t *key, void (*fini)(void *));
+int __real_pthread_key_create(pthread_key_t *key, void (*fini)(void *));
+
 static int fails;
+/* made last: a sanitizer has some of its own, and makes them first */
+static pthread_key_t ours;
+
+int __wrap_pthread_key_create(pthread_key_t *key, void (*fini)(void *))
+{
+	int rc = fails ? EAGAIN : __real_pthread_key_create(key, fini);
+
+	if (!rc)
+		ours = *key;
+	return rc;
+}
 
 int __wrap_pthread_setspecific(pthread_key_t key, const void *val)
 {
-	return fails ? ENOMEM : __real_pthread_setspecific(key, val);
+	return fails && key == ours ? ENOMEM
+				    : __real_pthread_setspecific(key, val);
 }
 
 static void *read_a_byte(void *arg)
@@ -53,9 +71,28 @@ static void seat_is_not_lost(void **state)
 	world_free(&w);
 }
 
+/* In a process of its own: the key is made once.  First of all tests. */
+static void no_key_no_instance(void **state)
+{
+	struct viommu *vi = NULL;
+	int status;
+	pid_t pid;
+
+	(void)state;
+	pid = fork();
+	assert_true(pid >= 0);
+	if (!pid) {
+		fails = 1;
+		_exit(viommu_create(NULL, &vi) == -ENOMEM && !vi ? 0 : 1);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(no_key_no_instance),
 		cmocka_unit_test(seat_is_not_lost),
 	};
 
