@@ -2,231 +2,58 @@
 /*
  * What the core costs, beside floors measured in the same run.
  *
- * Only ratios travel between machines, so each row names the floor it is held
- * against: a bare walk of a four-level table, or a bare membarrier(2).  Each
- * figure is the median of ROUNDS rounds; floors and operations take turns, so
- * that a change of clock hits both.  Indices are random, from 64 Ki of them:
- * shorter streams let branch prediction flatter whoever is measured.
+ * Each figure is the median of some rounds, in which floor and operation take
+ * turns.  Aims are for a core where an L1 load takes 1.4 ns and an uncontended
+ * atomic 5 ns; they are scaled by what these take here.  Times of operations
+ * that wait for nobody are the thread's own: others may run beside.
+ *
+ * Nothing is asserted about time: a miss is printed, not returned.
  */
-#include <linux/membarrier.h>
-#include <pthread.h>
-#include <stdatomic.h>
-#include <stdbool.h>
-#include <stdint.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <time.h>
-#include <unistd.h>
-#include <viommu.h>
+
+#include "bench.h"
 
 enum {
-	PAGE = 4096,
-	PAGES = 4096, /* mapped; RAM has as many */
-	INDICES = 65536,
 	ROUNDS = 15,
+	ROUNDS_QUICK = 3,
+	QUICK = 16, /* times less of everything */
 };
 
-static struct viommu *vi;
-static struct viommu_space *space;
-static struct viommu_endpoint *ep;
-static char *ram;
-static uint32_t indices[INDICES];
-static volatile uint64_t sink;
+static struct options {
+	bool json, quick, list;
+	const char *only;
+	const char *count; /* a row's number */
+	unsigned n;
+} opt;
 
-static void must(int rc)
+/* ---- helpers ---------------------------------------------------------- */
+
+void fail(int rc)
 {
-	if (!rc)
-		return;
-	fprintf(stderr, "bench: %s\n", strerror(-rc));
+	fprintf(stderr, "viommu-bench: %s\n", strerror(-rc));
 	exit(1);
 }
 
-static double now(void)
+static double clock_read(clockid_t id)
 {
 	struct timespec ts;
 
-	clock_gettime(CLOCK_MONOTONIC, &ts);
+	clock_gettime(id, &ts);
 	return (double)ts.tv_sec * 1e9 + (double)ts.tv_nsec;
 }
 
-static void run_fence(struct viommu_fence *f)
+double now(void)
 {
-	viommu_fence_commit(f, NULL, NULL);
-	must(viommu_fence_wait(f, -1));
+	return clock_read(CLOCK_MONOTONIC);
 }
 
-/* ---- floors ----------------------------------------------------------- */
-
-struct node {
-	uint64_t e[512];
-};
-
-static struct node *walk_top;
-
-static void walk_map(uint64_t addr, uint64_t leaf)
+double cpu_now(void)
 {
-	struct node *n = walk_top;
-
-	for (int shift = 39; shift > 12; shift -= 9) {
-		uint64_t *e = &n->e[(addr >> shift) & 511];
-
-		if (!*e)
-			*e = (uintptr_t)calloc(1, sizeof(*n));
-		n = (struct node *)(uintptr_t)*e;
-	}
-	n->e[(addr >> 12) & 511] = leaf;
-}
-
-/* Four dependent loads, nothing checked but presence. */
-static void floor_walk(unsigned n)
-{
-	uint64_t sum = 0;
-
-	for (unsigned i = 0; i < n; i++) {
-		uint64_t addr = (uint64_t)indices[i % INDICES] * PAGE;
-		const struct node *t = walk_top;
-
-		for (int shift = 39; shift > 12; shift -= 9) {
-			t = (const struct node *)(uintptr_t)__atomic_load_n(
-				&t->e[(addr >> shift) & 511], __ATOMIC_ACQUIRE);
-			if (!t)
-				abort();
-		}
-		sum += __atomic_load_n(&t->e[(addr >> 12) & 511],
-				       __ATOMIC_ACQUIRE);
-	}
-	sink = sum;
-}
-
-static void floor_membarrier(unsigned n)
-{
-	for (unsigned i = 0; i < n; i++)
-		syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
-}
-
-/* ---- operations ------------------------------------------------------- */
-
-static void op_load(unsigned n)
-{
-	uint64_t val, sum = 0;
-
-	for (unsigned i = 0; i < n; i++) {
-		must(viommu_dma_load(ep, (uint64_t)indices[i % INDICES] * PAGE,
-				     8, &val));
-		sum += val;
-	}
-	sink = sum;
-}
-
-static void op_read(unsigned n)
-{
-	uint64_t val = 0;
-
-	for (unsigned i = 0; i < n; i++)
-		must(viommu_dma_read(ep, (uint64_t)indices[i % INDICES] * PAGE,
-				     &val, sizeof(val)));
-	sink = val;
-}
-
-static void op_map_unmap(unsigned n)
-{
-	struct iovec iov[1];
-	struct viommu_dma d = { .ep = ep,
-				.len = PAGE,
-				.prot = VIOMMU_READ,
-				.iov = iov,
-				.max_iov = 1 };
-
-	for (unsigned i = 0; i < n; i++) {
-		d.iova = (uint64_t)indices[i % INDICES] * PAGE;
-		must(viommu_dma_map(&d));
-		viommu_dma_unmap(&d, 0);
-	}
-	sink = (uintptr_t)iov[0].iov_base;
-}
-
-/* Beside the others, in a table of their own. */
-#define CHURN (UINT64_C(1) << 32)
-
-static void op_space_map_unmap(unsigned n)
-{
-	struct viommu_mapping m = { .start = CHURN,
-				    .last = CHURN + PAGE - 1,
-				    .prot = VIOMMU_READ };
-	struct viommu_fence f;
-
-	for (unsigned i = 0; i < n; i++) {
-		viommu_fence_init(&f);
-		must(viommu_space_map(space, &m));
-		if (viommu_space_unmap(space, m.start, m.last, &f) != PAGE)
-			abort();
-		/* gathered, not committed: another endpoint's time */
-	}
-}
-
-static void op_space_map_unmap_256(unsigned n)
-{
-	struct viommu_mapping m = { .start = CHURN,
-				    .last = CHURN + 256 * PAGE - 1,
-				    .prot = VIOMMU_READ };
-	struct viommu_fence f;
-
-	for (unsigned i = 0; i < n; i++) {
-		viommu_fence_init(&f);
-		must(viommu_space_map(space, &m));
-		if (viommu_space_unmap(space, m.start, m.last, &f) !=
-		    256 * PAGE)
-			abort();
-	}
-}
-
-static void op_unmap_commit(unsigned n)
-{
-	struct viommu_fence f;
-
-	for (unsigned i = 0; i < n; i++) {
-		viommu_fence_init(&f);
-		if (viommu_space_unmap(space, CHURN, CHURN + PAGE - 1, &f))
-			abort();
-		run_fence(&f);
-	}
-}
-
-/* ---- measuring -------------------------------------------------------- */
-
-struct row {
-	const char *name;
-	void (*op)(unsigned n);
-	void (*floor)(unsigned n);
-	unsigned n;
-	unsigned floor_n;
-	bool busy; /* another thread does DMA meanwhile */
-};
-
-static const struct row rows[] = {
-	{ "load, hit", op_load, floor_walk, 200000, 400000, false },
-	{ "read 8 bytes, hit", op_read, floor_walk, 200000, 400000, false },
-	{ "map + unmap a page for DMA", op_map_unmap, floor_walk, 200000,
-	  400000, false },
-	{ "space map + unmap 4 KiB", op_space_map_unmap, floor_walk, 200000,
-	  400000, false },
-	{ "space map + unmap 256 x 4 KiB", op_space_map_unmap_256, floor_walk,
-	  5000, 400000, false },
-	{ "unmap + commit, nobody in flight", op_unmap_commit, floor_membarrier,
-	  100000, 20000, false },
-	{ "unmap + commit, a busy device", op_unmap_commit, floor_membarrier,
-	  20000, 20000, true },
-};
-
-static atomic_bool stop;
-
-static void *busy_thread(void *arg)
-{
-	while (!atomic_load_explicit(&stop, memory_order_relaxed))
-		op_load(64);
-	return arg;
+	return clock_read(CLOCK_THREAD_CPUTIME_ID);
 }
 
 static int by_value(const void *a, const void *b)
@@ -236,133 +63,265 @@ static int by_value(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-static double median(double *v, int n)
+double percentile(double *v, unsigned n, unsigned p)
 {
-	qsort(v, (size_t)n, sizeof(*v), by_value);
-	return v[n / 2];
+	qsort(v, n, sizeof(*v), by_value);
+	return v[(size_t)n * p / 100];
 }
 
-static void measure(const struct row *r, double *ns, double *floor_ns)
+double median(double *v, unsigned n)
 {
-	double op[ROUNDS], low[ROUNDS], t0, t1, t2;
-	pthread_t t;
+	return percentile(v, n, 50);
+}
 
-	atomic_store(&stop, false);
-	if (r->busy)
-		must(-pthread_create(&t, NULL, busy_thread, NULL));
-	r->op(r->n / 4); /* warm */
-	for (int i = 0; i < ROUNDS; i++) {
-		t0 = now();
-		r->floor(r->floor_n);
-		t1 = now();
-		r->op(r->n);
-		t2 = now();
-		low[i] = (t1 - t0) / r->floor_n;
-		op[i] = (t2 - t1) / r->n;
+/* ---- one row ---------------------------------------------------------- */
+
+struct figures {
+	double ns, best, floor, aim; /* 0: none */
+};
+
+static double aim_of(const struct row *r, const struct floors *f, double floor)
+{
+	return r->aim.load * f->load / 1.4 + r->aim.atomic * f->atomic / 5 +
+	       r->aim.floors * floor + r->aim.bytes;
+}
+
+/* Rounds need so many that a batch, or a percentile, makes sense. */
+static unsigned round_n(const struct row *r)
+{
+	unsigned n = opt.quick ? r->n / QUICK : r->n;
+
+	if (r->n >= BATCH && n < BATCH)
+		n = BATCH;
+	return n ? n : 1;
+}
+
+static void row_measure(struct world *w, const struct row *r,
+			const struct floors *f, struct figures *out)
+{
+	unsigned rounds = opt.quick ? ROUNDS_QUICK : ROUNDS, n = round_n(r);
+	double op[ROUNDS], low[ROUNDS];
+
+	floor_pages(r->pages);
+	peer_start(w, r->peer);
+	r->op(w, n); /* warm */
+	for (unsigned i = 0; i < rounds; i++) {
+		peer_run(r->floor_beside);
+		low[i] = r->floor ? r->floor(w, n) : 0;
+		peer_run(true);
+		op[i] = r->op(w, n);
+		peer_run(false);
 	}
-	atomic_store(&stop, true);
-	if (r->busy)
-		pthread_join(t, NULL);
-	*ns = median(op, ROUNDS);
-	*floor_ns = median(low, ROUNDS);
+	peer_stop();
+	out->ns = median(op, rounds);
+	out->best = op[0];
+	out->floor = median(low, rounds);
+	out->aim = aim_of(r, f, out->floor);
 }
 
-static void world_make(enum viommu_barrier barrier)
+/* ---- printing --------------------------------------------------------- */
+
+static const char *barrier_name(const struct row *r)
 {
-	struct viommu_config cfg = { .size = sizeof(cfg), .barrier = barrier };
-	struct viommu_space_config sc = { .size = sizeof(sc),
-					  .page_sizes = PAGE };
-	struct viommu_endpoint_config ec = { .size = sizeof(ec) };
-	struct viommu_region r = { .size = sizeof(r),
-				   .len = (uint64_t)PAGES * PAGE,
-				   .host = ram,
-				   .prot = VIOMMU_READ | VIOMMU_WRITE };
-	struct viommu_fence f;
+	static const char *const names[] = { "auto", "fenced", "asym" };
 
-	must(viommu_create(&cfg, &vi));
-	must(viommu_memory_add(viommu_memory_of(vi), &r));
-	must(viommu_space_create(vi, &sc, &space));
-	must(viommu_endpoint_create(vi, &ec, &ep));
-	viommu_fence_init(&f);
-	must(viommu_endpoint_attach(ep, space, &f));
-	run_fence(&f);
-	for (uint64_t i = 0; i < PAGES; i++) {
-		struct viommu_mapping m = { .start = i * PAGE,
-					    .last = i * PAGE + PAGE - 1,
-					    .gpa = (i * 7 % PAGES) * PAGE,
-					    .prot = VIOMMU_READ };
+	return names[r->barrier];
+}
 
-		must(viommu_space_map(space, &m));
+static const char *peer_name(const struct row *r)
+{
+	static const char *const names[] = { "-",      "idle",	 "reader",
+					     "bursts", "mapper", "taker" };
+
+	return names[r->peer];
+}
+
+static const char *verdict(const struct figures *x)
+{
+	if (!(x->aim > 0))
+		return "";
+	return x->ns <= x->aim ? "ok" : "miss";
+}
+
+static void print_floors(const struct floors *f)
+{
+	const struct {
+		const char *name;
+		double ns;
+	} v[] = {
+		{ "L1 load, latency", f->load },
+		{ "L1 load, throughput", f->load_tput },
+		{ "uncontended atomic", f->atomic },
+		{ "call into the library", f->call },
+		{ "membarrier, one thread", f->membarrier },
+		{ "membarrier, a sleeping one beside", f->membarrier_idle },
+		{ "membarrier, a running one beside", f->membarrier_busy },
+	};
+
+	printf(opt.json ? "{\"floors\": [" : "%-36s %8s\n", "floor", "ns");
+	for (size_t i = 0; i < sizeof(v) / sizeof(*v); i++)
+		if (opt.json)
+			printf("%s\n{\"name\": \"%s\", \"ns\": %.2f}",
+			       i ? "," : "", v[i].name, v[i].ns);
+		else
+			printf("%-36s %8.2f\n", v[i].name, v[i].ns);
+	if (opt.json)
+		printf("],\n\"rows\": [");
+	else
+		printf("\n%-36s %-6s %7s %6s %-6s %8s %8s %8s %-4s  %-10s %8s "
+		       "%6s\n",
+		       "operation", "kind", "pages", "maps", "beside", "ns",
+		       "best", "aim", "", "floor", "ns", "ratio");
+}
+
+static void print_row(const struct row *r, const struct figures *x, bool first)
+{
+	const char *floor = r->floor ? r->floor_name : "-";
+	double ratio = x->floor > 0 ? x->ns / x->floor : 0;
+
+	if (opt.json)
+		printf("%s\n{\"name\": \"%s\", \"barrier\": \"%s\", "
+		       "\"pages\": %u, \"maps\": %u, \"beside\": \"%s\", "
+		       "\"ns\": %.2f, \"best\": %.2f, \"aim\": %.2f, "
+		       "\"verdict\": \"%s\", \"floor\": \"%s\", "
+		       "\"floor_ns\": %.2f, \"ratio\": %.2f}",
+		       first ? "" : ",", r->name, barrier_name(r), r->pages,
+		       r->live, peer_name(r), x->ns, x->best, x->aim,
+		       verdict(x), floor, x->floor, ratio);
+	else
+		printf("%-36s %-6s %7u %6u %-6s %8.1f %8.1f %8.1f %-4s  %-10s "
+		       "%8.1f %6.2f\n",
+		       r->name, barrier_name(r), r->pages, r->live,
+		       peer_name(r), x->ns, x->best, x->aim, verdict(x), floor,
+		       x->floor, ratio);
+	fflush(stdout);
+}
+
+/* ---- runs ------------------------------------------------------------- */
+
+static bool wanted(const struct row *r)
+{
+	/* a million mappings are not made in passing */
+	if (opt.quick && r->pages > K64)
+		return false;
+	return !opt.only || strstr(r->name, opt.only);
+}
+
+static bool same_world(const struct world *w, const struct row *r)
+{
+	return w->vi && w->row->barrier == r->barrier &&
+	       w->row->pages == r->pages && w->row->live == r->live;
+}
+
+static void run_all(void)
+{
+	struct world w = { 0 };
+	struct floors f;
+	bool first = true;
+
+	floors_measure(&f, opt.quick ? ROUNDS_QUICK : ROUNDS);
+	print_floors(&f);
+	for (unsigned i = 0; i < nrows; i++) {
+		struct figures x;
+
+		if (!wanted(&rows[i]))
+			continue;
+		if (!same_world(&w, &rows[i])) {
+			if (w.vi)
+				world_free(&w);
+			memset(&w, 0, sizeof(w));
+			world_make(&w, &rows[i]);
+		}
+		w.row = &rows[i];
+		row_measure(&w, &rows[i], &f, &x);
+		print_row(&rows[i], &x, first);
+		first = false;
 	}
+	if (w.vi)
+		world_free(&w);
+	if (opt.json)
+		printf("]}\n");
 }
 
-static void world_free(void)
+/* For those who count instructions: one row, a given number of times. */
+static int run_count(void)
 {
-	struct viommu_fence f;
+	unsigned long i = strtoul(opt.count, NULL, 10);
+	struct world w = { 0 };
 
-	viommu_fence_init(&f);
-	viommu_endpoint_destroy(ep, &f);
-	viommu_space_destroy(space, &f);
-	run_fence(&f);
-	viommu_destroy(vi);
+	if (i >= nrows)
+		return 2;
+	world_make(&w, &rows[i]);
+	peer_start(&w, rows[i].peer);
+	rows[i].op(&w, opt.n);
+	peer_stop();
+	world_free(&w);
+	return 0;
 }
 
-static void floors_make(void)
+/* Rows whose instructions can be counted. */
+static void run_list(void)
 {
-	uint32_t x = 1;
+	for (unsigned i = 0; i < nrows; i++)
+		if (rows[i].calls && rows[i].peer == PEER_NONE)
+			printf("%u\t%s\t%s\t%u\t%u\t%s\n", i, rows[i].name,
+			       barrier_name(&rows[i]), rows[i].pages,
+			       rows[i].live, rows[i].calls);
+}
 
-	must(syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED,
-		     0, 0)
-		     ? -1
-		     : 0);
-	walk_top = calloc(1, sizeof(*walk_top));
-	for (uint64_t i = 0; i < PAGES; i++)
-		walk_map(i * PAGE, i + 1);
-	for (int i = 0; i < INDICES; i++) {
-		x = x * 1664525 + 1013904223;
-		indices[i] = (x >> 8) % PAGES;
+static const char usage[] =
+	"usage: viommu-bench [--json] [--quick] [--only TEXT]\n"
+	"       viommu-bench --list\n"
+	"       viommu-bench --count ROW N\n"
+	"\n"
+	"Measures the core: nanoseconds an operation, beside aims and floors.\n"
+	"\n"
+	"  --json       print JSON\n"
+	"  --quick      a smoke run: figures are worth little\n"
+	"  --only TEXT  rows whose name has TEXT in it\n"
+	"  --list       rows whose instructions can be counted: number, name,\n"
+	"               barrier, pages, maps, functions; separated by tabs\n"
+	"  --count ROW N  run the operation of a row N times, measure nothing\n"
+	"  --help       this\n";
+
+static int args_parse(int argc, char *argv[])
+{
+	for (int i = 1; i < argc; i++) {
+		if (!strcmp(argv[i], "--json")) {
+			opt.json = true;
+		} else if (!strcmp(argv[i], "--quick")) {
+			opt.quick = true;
+		} else if (!strcmp(argv[i], "--list")) {
+			opt.list = true;
+		} else if (!strcmp(argv[i], "--only") && i + 1 < argc) {
+			opt.only = argv[++i];
+		} else if (!strcmp(argv[i], "--count") && i + 2 < argc) {
+			opt.count = argv[++i];
+			opt.n = (unsigned)strtoul(argv[++i], NULL, 10);
+		} else if (!strcmp(argv[i], "--help")) {
+			fputs(usage, stdout);
+			exit(0);
+		} else {
+			return -EINVAL;
+		}
 	}
-}
-
-static void report(const char *barrier, bool json)
-{
-	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
-		const struct row *r = &rows[i];
-		const char *floor =
-			r->floor == floor_walk ? "walk" : "membarrier";
-		double ns, floor_ns;
-
-		measure(r, &ns, &floor_ns);
-		printf(json ? "{\"op\": \"%s\", \"barrier\": \"%s\", "
-			      "\"ns\": %.2f, \"floor\": \"%s\", "
-			      "\"floor_ns\": %.2f, \"ratio\": %.2f}\n"
-			    : "%-34s %-10s %9.1f  %-10s %8.1f  %7.2f\n",
-		       r->name, barrier, ns, floor, floor_ns, ns / floor_ns);
-		fflush(stdout);
-	}
+	return opt.count && !opt.n ? -EINVAL : 0;
 }
 
 int main(int argc, char *argv[])
 {
-	bool json = argc > 1 && !strcmp(argv[1], "--json");
+	int rc = 0;
 
-	if (argc > 1 && !json) {
-		printf("usage: viommu-bench [--json]\n\nMeasures the core, in "
-		       "nanoseconds and beside floors.\n");
-		return strcmp(argv[1], "--help") ? 2 : 0;
+	if (args_parse(argc, argv)) {
+		fputs(usage, stderr);
+		return 2;
 	}
-	ram = aligned_alloc(PAGE, (size_t)PAGES * PAGE);
-	memset(ram, 1, (size_t)PAGES * PAGE);
 	floors_make();
-	if (!json)
-		printf("%-34s %-10s %9s  %-10s %8s  %7s\n", "operation",
-		       "barrier", "ns", "floor", "ns", "ratio");
-	world_make(VIOMMU_BARRIER_FENCED);
-	report("fenced", json);
-	world_free();
-	world_make(VIOMMU_BARRIER_ASYMMETRIC);
-	report("asymmetric", json);
-	world_free();
-	free(ram);
-	return 0;
+	if (opt.list)
+		run_list();
+	else if (opt.count)
+		rc = run_count();
+	else
+		run_all();
+	return rc;
 }

@@ -71,13 +71,16 @@ static struct vi_inode *insert(struct vi_inode *root, struct vi_inode *n)
 {
 	if (!root || priority(n) > priority(root)) {
 		split(root, n, &n->left, &n->right);
-		root = n;
-	} else if (before(n, root)) {
-		root->left = insert(root->left, n);
-	} else {
-		root->right = insert(root->right, n);
+		update(n);
+		return n;
 	}
-	update(root);
+	if (before(n, root))
+		root->left = insert(root->left, n);
+	else
+		root->right = insert(root->right, n);
+	/* without a look at its children, which are elsewhere */
+	if (n->last > root->max)
+		root->max = n->last;
 	return root;
 }
 

@@ -18,6 +18,14 @@
 #include "core/fence.h"
 #include "core/instance.h"
 
+/* A generation that no memory had before, nor will have. */
+static uint64_t generation_next(void)
+{
+	static _Atomic(uint64_t) last;
+
+	return atomic_fetch_add(&last, 1) + 1;
+}
+
 static void memory_put(struct viommu_memory *mem)
 {
 	if (atomic_fetch_sub(&mem->refs, 1) != 1)
@@ -67,6 +75,7 @@ int viommu_memory_create(struct viommu *vi, struct viommu_memory **out)
 	mem->vi = vi;
 	mem->retire.free = memory_retired;
 	atomic_init(&mem->refs, 1);
+	atomic_init(&mem->generation, generation_next());
 	vi_lock_init(&mem->lock);
 	vi_lock_init(&mem->backings_lock);
 	vi_list_init(&mem->backings);
@@ -223,7 +232,7 @@ static void regions_remove_locked(struct viommu_memory *mem, size_t i, size_t j,
 	if (!gone)
 		return;
 	/* windows: after the table, before the fence can be committed */
-	atomic_fetch_add(&mem->generation, 1);
+	atomic_store(&mem->generation, generation_next());
 	vi_fence_retire(f, gone);
 	memmove(&mem->regions[i], &mem->regions[j],
 		(mem->nregions - j) * sizeof(struct vi_region *));

@@ -28,7 +28,8 @@ struct viommu_memory {
 	/* one line, which every access reads: to the table's top */
 	_Alignas(64) struct viommu *vi;
 	_Atomic(struct vi_dirty *) dirty; /* or NULL; writers: lock */
-	/* grows when a region went: as a space's */
+	/* another one when a region went: as a space's, but no two memories
+	 * ever have the same, nor is it 0 */
 	_Atomic(uint64_t) generation;
 	struct vi_radix table; /* writers: lock */
 

@@ -13,20 +13,16 @@
 #include "core/fence.h"
 #include "core/index.h"
 #include "core/instance.h"
+#include "core/pin_fast.h"
 
 enum {
-	HINTS = 4, /* instances that a thread finds its seat in at once */
 	/* An asymmetric seat costs each commit some 1.5 us, a fenced one each
 	 * publication some 6 ns: it pays up to one commit in 256. */
 	TURN = 1024,
 	TURN_COMMITS = TURN / 256,
 };
 
-/* A thread's seats.  Its address is the thread's name. */
-static __thread struct hint {
-	uint64_t id; /* of the instance; 0: none */
-	struct vi_seat *seat;
-} hints[HINTS] __attribute__((tls_model("initial-exec")));
+__thread struct vi_hint vi_hints[VI_HINTS];
 
 static struct vi_lock registry = VI_LOCK_INIT;
 static struct vi_list instances = { &instances, &instances };
@@ -37,7 +33,7 @@ static int key_error;
 
 static uintptr_t self(void)
 {
-	return (uintptr_t)&hints;
+	return (uintptr_t)&vi_hints;
 }
 
 static void thread_leave(void *unused)
@@ -55,8 +51,8 @@ static void thread_leave(void *unused)
 				atomic_store(&vi->seats[i].owner, 0);
 	}
 	vi_unlock(&registry);
-	for (int i = 0; i < HINTS; i++)
-		hints[i].id = 0;
+	for (int i = 0; i < VI_HINTS; i++)
+		vi_hints[i].id = 0;
 }
 
 static void key_make(void)
@@ -152,8 +148,9 @@ static bool seat_keep(struct vi_seat *seat)
 }
 
 /* This thread's seat, or a free one. */
-static struct vi_seat *seat_take(struct viommu *vi, struct hint *hint)
+static struct vi_seat *seat_take(struct viommu *vi)
 {
+	struct vi_hint *hint = &vi_hints[vi->id % VI_HINTS];
 	uint32_t used = atomic_load(&vi->seats_used);
 	struct vi_seat *mine = NULL;
 
@@ -176,6 +173,9 @@ static struct vi_seat *seat_take(struct viommu *vi, struct hint *hint)
 		mine = seat;
 	}
 	if (mine) {
+		/* vi_pin_ready() counts on it */
+		if (!atomic_load(&mine->used))
+			atomic_store(&mine->used, 1);
 		hint->id = vi->id;
 		hint->seat = mine;
 	}
@@ -184,9 +184,9 @@ static struct vi_seat *seat_take(struct viommu *vi, struct hint *hint)
 
 static struct vi_seat *seat_of_thread(struct viommu *vi)
 {
-	struct hint *hint = &hints[vi->id % HINTS];
+	struct vi_seat *seat;
 
-	return VI_LIKELY(hint->id == vi->id) ? hint->seat : seat_take(vi, hint);
+	return vi_seat_at_hand(vi, &seat) ? seat : seat_take(vi);
 }
 
 struct vi_pin *vi_pin_claim(struct viommu *vi)
@@ -209,17 +209,6 @@ struct vi_pin *vi_pin_claim_long(struct viommu *vi)
 
 /* ---- a pin's life ----------------------------------------------------- */
 
-/* Release: a taker that reads the new value sees at least that the former
- * occupation is over. */
-#define PIN_SET(field, val) \
-	atomic_store_explicit(&(field), (val), memory_order_release)
-#define PIN_GET(field) atomic_load_explicit(&(field), memory_order_acquire)
-
-static uint64_t pin_word(const struct vi_pin *pin)
-{
-	return atomic_load_explicit(&pin->word, memory_order_relaxed);
-}
-
 /*
  * AUTO: who shall pay?  Only the owner changes how its pins are published.  To
  * asymmetric it says so before the first plain store; to fenced after the last
@@ -241,104 +230,46 @@ static void seat_choose(struct viommu *vi, struct vi_seat *seat)
 	seat->commits = commits;
 }
 
-static void pin_publish_word(struct vi_pin *pin, uint64_t word)
-{
-	struct vi_seat *seat = pin->seat;
-
-	VI_WINDOW();
-	if (atomic_load_explicit(&seat->asymmetric, memory_order_relaxed)) {
-		atomic_store_explicit(&pin->word, word, memory_order_release);
-		atomic_signal_fence(memory_order_seq_cst);
-	} else {
-		atomic_store(&pin->word, word);
-	}
-	VI_WINDOW();
-}
-
 void vi_pin_publish(struct viommu *vi, struct vi_pin *pin,
 		    const struct vi_extent *what)
 {
-	uint64_t word = (pin_word(pin) & ~(uint64_t)VI_PIN_STATE) +
-			(VI_PIN_STATE + 1) + VI_PIN_BUSY;
+	struct vi_seat *seat = pin->seat;
 
-	if (VI_UNLIKELY(!--pin->seat->until))
-		seat_choose(vi, pin->seat);
-	/* acquire: an access that began after a commit, by this number, sees
-	 * the table as it was changed */
-	PIN_SET(pin->seq, PIN_GET(vi->commits));
-	PIN_SET(pin->space, what->space);
-	PIN_SET(pin->ep, what->ep);
-	PIN_SET(pin->mem, what->mem);
-	PIN_SET(pin->start, what->start);
-	PIN_SET(pin->last, what->last);
-	if (VI_MUTANT != VI_MUTANT_LOOK_FIRST)
-		pin_publish_word(pin, word);
+	if (VI_UNLIKELY(!--seat->until))
+		seat_choose(vi, seat);
+	vi_pin_write(vi, seat, pin, what);
 }
 
 void vi_pin_unpublish(struct vi_pin *pin)
 {
 	atomic_store_explicit(&pin->word,
-			      pin_word(pin) & ~(uint64_t)VI_PIN_STATE,
+			      vi_pin_word(pin) & ~(uint64_t)VI_PIN_STATE,
 			      memory_order_release);
-}
-
-/* A step after which fewer fences have to wait for @pin. */
-static void pin_step(struct viommu *vi, struct vi_pin *pin,
-		     enum vi_pin_state state)
-{
-	uint64_t word = (pin_word(pin) & ~(uint64_t)VI_PIN_STATE) | state;
-
-	VI_WINDOW();
-	if (vi->membarrier) {
-		atomic_store_explicit(&pin->word, word, memory_order_release);
-		atomic_signal_fence(memory_order_seq_cst);
-	} else {
-		atomic_store(&pin->word, word);
-	}
-	VI_WINDOW();
-}
-
-static bool fences_pend(struct viommu *vi)
-{
-	return VI_MUTANT != VI_MUTANT_LOST_WAKEUP &&
-	       VI_UNLIKELY(atomic_load(&vi->npending));
 }
 
 void vi_pin_keep_endpoint(struct viommu *vi, struct vi_pin *pin)
 {
-	PIN_SET(pin->space, NULL);
-	PIN_SET(pin->mem, NULL);
-	PIN_SET(pin->prot, 0);
-	pin_step(vi, pin, VI_PIN_HELD);
-	if (fences_pend(vi))
+	VI_PIN_SET(pin->space, NULL);
+	VI_PIN_SET(pin->mem, NULL);
+	VI_PIN_SET(pin->prot, 0);
+	vi_pin_step(vi, pin, VI_PIN_HELD);
+	if (vi_fences_pend(vi))
 		vi_fence_settle(vi, NULL);
 }
 
 void vi_pin_drop(struct viommu *vi, struct vi_pin *pin)
 {
-	pin_step(vi, pin, VI_PIN_IDLE);
-	if (fences_pend(vi))
+	vi_pin_step(vi, pin, VI_PIN_IDLE);
+	if (vi_fences_pend(vi))
 		vi_fence_settle(vi, NULL);
 }
 
 /* ---- maps ------------------------------------------------------------- */
 
-static void held_in_pin(struct vi_pin *pin, struct viommu_dma *d, uint64_t gpa,
-			uint64_t gpa_last)
-{
-	struct vi_held *h = vi_held_of(d);
-
-	h->pin = pin;
-	PIN_SET(pin->gpa, gpa);
-	PIN_SET(pin->gpa_last, gpa_last);
-	PIN_SET(pin->prot, d->prot);
-	pin_step(h->vi, pin, VI_PIN_HELD);
-}
-
 static void held_drop(struct vi_held *h)
 {
 	if (h->pin)
-		pin_step(h->vi, h->pin, VI_PIN_IDLE);
+		vi_pin_step(h->vi, h->pin, VI_PIN_IDLE);
 	else
 		vi_index_remove(h);
 }
@@ -346,7 +277,7 @@ static void held_drop(struct vi_held *h)
 static void keep_undo(struct vi_held *h)
 {
 	held_drop(h);
-	if (fences_pend(h->vi) && VI_MUTANT != VI_MUTANT_NO_SETTLE)
+	if (vi_fences_pend(h->vi) && VI_MUTANT != VI_MUTANT_NO_SETTLE)
 		vi_fence_settle(h->vi, h);
 }
 
@@ -355,27 +286,15 @@ void vi_pin_let_go(struct vi_held *h)
 	struct viommu *vi = h->vi;
 
 	held_drop(h);
-	if (fences_pend(vi))
+	if (vi_fences_pend(vi))
 		vi_fence_settle(vi, h);
 }
 
-bool vi_pin_keep(struct vi_pin *pin, struct viommu_dma *d, uint64_t gpa,
-		 uint64_t gpa_last)
+bool vi_pin_kept(struct vi_held *h)
 {
-	struct vi_held *h = vi_held_of(d);
-	struct viommu *vi = d->ep->vi;
+	struct viommu *vi = h->vi;
 
-	h->vi = vi;
-	h->seat = pin->seat;
-	if (pin - h->seat->pin < VI_SEAT_SHORT || d->revoke ||
-	    (h->scattered && (d->prot & VIOMMU_WRITE))) {
-		h->pin = NULL;
-		vi_index_add(pin, d, gpa, gpa_last);
-		pin_step(vi, pin, VI_PIN_IDLE);
-	} else {
-		held_in_pin(pin, d, gpa, gpa_last);
-	}
-	if (VI_UNLIKELY(fences_pend(vi))) {
+	if (VI_UNLIKELY(vi_fences_pend(vi))) {
 		/* one that pends and is not older was committed since the look
 		 * began, and may have asked before this map was to be found */
 		if (VI_MUTANT != VI_MUTANT_NO_RELOOK && vi_fence_waits(vi, h)) {
@@ -391,20 +310,38 @@ bool vi_pin_keep(struct vi_pin *pin, struct viommu_dma *d, uint64_t gpa,
 	return false;
 }
 
+bool vi_pin_keep(struct vi_pin *pin, struct viommu_dma *d, uint64_t gpa,
+		 uint64_t gpa_last)
+{
+	struct vi_held *h = vi_held_of(d);
+
+	h->vi = d->ep->vi;
+	h->seat = pin->seat;
+	if (pin - h->seat->pin < VI_SEAT_SHORT || d->revoke ||
+	    (h->scattered && (d->prot & VIOMMU_WRITE))) {
+		h->pin = NULL;
+		vi_index_add(pin, d, gpa, gpa_last);
+		vi_pin_step(h->vi, pin, VI_PIN_IDLE);
+	} else {
+		vi_held_in_pin(pin, d, gpa, gpa_last);
+	}
+	return vi_pin_kept(h);
+}
+
 /* ---- the taker's side ------------------------------------------------- */
 
 /* An access may touch any GPA that its IOVAs lead to. */
 static bool memory_hits(const struct vi_extent *what, const struct vi_pin *pin,
 			uint64_t word)
 {
-	if (PIN_GET(pin->mem) != what->mem)
+	if (VI_PIN_GET(pin->mem) != what->mem)
 		return false;
 	if ((word & VI_PIN_STATE) == VI_PIN_HELD)
-		return vi_overlap(what->start, what->last, PIN_GET(pin->gpa),
-				  PIN_GET(pin->gpa_last));
-	return PIN_GET(pin->space) ||
-	       vi_overlap(what->start, what->last, PIN_GET(pin->start),
-			  PIN_GET(pin->last));
+		return vi_overlap(what->start, what->last, VI_PIN_GET(pin->gpa),
+				  VI_PIN_GET(pin->gpa_last));
+	return VI_PIN_GET(pin->space) ||
+	       vi_overlap(what->start, what->last, VI_PIN_GET(pin->start),
+			  VI_PIN_GET(pin->last));
 }
 
 static bool extent_hits(const struct vi_extent *what, const struct vi_pin *pin,
@@ -412,18 +349,18 @@ static bool extent_hits(const struct vi_extent *what, const struct vi_pin *pin,
 {
 	if (what->mem)
 		return memory_hits(what, pin, word);
-	if (what->space && PIN_GET(pin->space) != what->space)
+	if (what->space && VI_PIN_GET(pin->space) != what->space)
 		return false;
-	if (what->ep && PIN_GET(pin->ep) != what->ep)
+	if (what->ep && VI_PIN_GET(pin->ep) != what->ep)
 		return false;
-	return vi_overlap(what->start, what->last, PIN_GET(pin->start),
-			  PIN_GET(pin->last));
+	return vi_overlap(what->start, what->last, VI_PIN_GET(pin->start),
+			  VI_PIN_GET(pin->last));
 }
 
 static bool pin_hit(const struct vi_pin *pin, uint64_t word,
 		    const struct vi_taking *t)
 {
-	if (PIN_GET(pin->seq) > t->seq)
+	if (VI_PIN_GET(pin->seq) > t->seq)
 		return false;
 	if (t->grace && (word & VI_PIN_STATE) == VI_PIN_BUSY)
 		return true;
@@ -435,12 +372,12 @@ static bool pin_hit(const struct vi_pin *pin, uint64_t word,
 
 bool vi_pin_blocks(const struct vi_pin *pin, const struct vi_taking *t)
 {
-	uint64_t word = PIN_GET(pin->word), again;
+	uint64_t word = VI_PIN_GET(pin->word), again;
 	bool hit;
 
 	for (; word & VI_PIN_STATE; word = again) {
 		hit = pin_hit(pin, word, t);
-		again = PIN_GET(pin->word);
+		again = VI_PIN_GET(pin->word);
 		/* same occupation, and not over: what was read is its */
 		if (again == word)
 			return hit;
@@ -492,16 +429,16 @@ void vi_pin_revoke(struct viommu *vi, const struct vi_taking *t)
 static void publish_heir(struct vi_pin *pin, uint64_t seq,
 			 struct viommu_endpoint *ep)
 {
-	uint64_t word = (pin_word(pin) & ~(uint64_t)VI_PIN_STATE) +
+	uint64_t word = (vi_pin_word(pin) & ~(uint64_t)VI_PIN_STATE) +
 			(VI_PIN_STATE + 1) + VI_PIN_HELD;
 
-	PIN_SET(pin->seq, seq);
-	PIN_SET(pin->space, NULL);
-	PIN_SET(pin->ep, ep);
-	PIN_SET(pin->mem, NULL);
-	PIN_SET(pin->prot, 0);
-	PIN_SET(pin->start, 0);
-	PIN_SET(pin->last, UINT64_MAX);
+	VI_PIN_SET(pin->seq, seq);
+	VI_PIN_SET(pin->space, NULL);
+	VI_PIN_SET(pin->ep, ep);
+	VI_PIN_SET(pin->mem, NULL);
+	VI_PIN_SET(pin->prot, 0);
+	VI_PIN_SET(pin->start, 0);
+	VI_PIN_SET(pin->last, UINT64_MAX);
 	atomic_store(&pin->word, word);
 }
 
@@ -515,16 +452,16 @@ static bool pin_inherit(struct viommu *vi, struct vi_pin *pin,
 			const struct vi_pin *from, const struct vi_taking *t,
 			struct vi_extent *out)
 {
-	uint64_t word = PIN_GET(from->word);
+	uint64_t word = VI_PIN_GET(from->word);
 
 	*out = (struct vi_extent){
-		.ep = PIN_GET(from->ep),
-		.start = PIN_GET(from->start),
-		.last = PIN_GET(from->last),
+		.ep = VI_PIN_GET(from->ep),
+		.start = VI_PIN_GET(from->start),
+		.last = VI_PIN_GET(from->last),
 	};
 	if (!out->ep || !vi_pin_blocks(from, t))
 		return false;
-	publish_heir(pin, PIN_GET(from->seq), out->ep);
+	publish_heir(pin, VI_PIN_GET(from->seq), out->ep);
 	atomic_fetch_add(&vi->heirs, 1);
 	if (atomic_load(&from->word) == word && (word & VI_PIN_STATE))
 		return true;
@@ -579,15 +516,15 @@ static void pin_writer(const struct vi_pin *pin,
 		       const struct viommu_memory *mem, vi_writer_fn *fn,
 		       void *arg)
 {
-	uint64_t word = PIN_GET(pin->word), again;
+	uint64_t word = VI_PIN_GET(pin->word), again;
 
 	for (; (word & VI_PIN_STATE) == VI_PIN_HELD; word = again) {
-		struct vi_writer w = { .gpa = PIN_GET(pin->gpa),
-				       .last = PIN_GET(pin->gpa_last) };
-		bool writes = PIN_GET(pin->mem) == mem &&
-			      (PIN_GET(pin->prot) & VIOMMU_WRITE);
+		struct vi_writer w = { .gpa = VI_PIN_GET(pin->gpa),
+				       .last = VI_PIN_GET(pin->gpa_last) };
+		bool writes = VI_PIN_GET(pin->mem) == mem &&
+			      (VI_PIN_GET(pin->prot) & VIOMMU_WRITE);
 
-		again = PIN_GET(pin->word);
+		again = VI_PIN_GET(pin->word);
 		if (again != word)
 			continue;
 		if (writes)

@@ -5,6 +5,7 @@
 #include "core/fence.h"
 #include "core/miss.h"
 #include "dma/burst.h"
+#include "dma/quick.h"
 
 enum {
 	/* blocks that a fault's extent is looked for in */
@@ -61,6 +62,12 @@ int vi_access_begin(struct vi_access *a)
 	a->burst = true;
 	a->space = b->space;
 	top_take(a);
+	return 0;
+}
+
+int vi_quick_tell(struct viommu *vi)
+{
+	vi_fence_settle(vi, NULL);
 	return 0;
 }
 

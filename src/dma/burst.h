@@ -4,14 +4,21 @@
 
 /*
  * Bursts: a BUSY pin for all that an endpoint sees, under which a thread does
- * any number of accesses.  As long as it is there no table is freed, so the
- * last table that was walked to can be remembered: it is what the tree's top
- * leads to as long as the top is the same and the entry is a leaf, since a
- * table is never put in the place of another under the same top.
+ * any number of accesses.  As long as it is there no table is freed, so a table
+ * on the way that was walked can be remembered, and walks go on from there: the
+ * lowest one that has all addresses of the burst so far below it.  One page
+ * again and again is one load, random ones have the same number of loads each,
+ * which the processor learns.
+ *
+ * It is used under the same top only (table/radix.h, R3).  Under one top
+ * a table leaves the tree when nothing is mapped below it, and stays as it is
+ * then: walks from it lead to nothing, and start over at the top.  Where they
+ * lead to a leaf, it is in the tree, and so is the leaf.
  */
 
 #include "base/range.h"
 #include "core/pin.h"
+#include "core/space.h"
 #include "table/radix.h"
 
 enum {
@@ -21,14 +28,17 @@ enum {
 struct vi_burst {
 	struct viommu_endpoint *ep; /* NULL: none */
 	struct viommu_space *space; /* that the pin names */
-	struct vi_pin *pin;
-	uint32_t depth;
-	/* the table for the addresses with this tag */
-	uint32_t shift;
-	uint64_t top, tag;
+	/* the table that has [base, base + reach] below it, if the tree has
+	 * this top */
+	uint64_t top;
 	const struct vi_table *table;
-	/* for the seat's counters, when it is over */
-	uint64_t accesses, read, written;
+	uint64_t base, reach;
+	uint32_t shift; /* of its entries */
+	uint32_t depth;
+	struct vi_pin *pin;
+	/* for the seat's counters, when it is over: words of eight bytes that
+	 * were read, and what else was */
+	uint64_t words, accesses, read, written;
 };
 
 /* This thread's, the latest first. */
@@ -50,26 +60,28 @@ static inline struct vi_burst *vi_burst_of(const struct viommu_endpoint *ep)
 	return NULL;
 }
 
-/* The last table on the way to @addr from @top, NULL if it does not reach, and
- * how much one of its entries covers. */
-static inline const struct vi_table *vi_burst_table(const struct vi_radix *r,
-						    uint64_t top, uint64_t addr,
-						    unsigned *shift)
+/* From the top, and remember a table on the way.  0: there is no leaf, or the
+ * space is not one for this. */
+uint64_t vi_burst_walk(struct vi_burst *b, uint64_t iova);
+
+/* The leaf at @iova, its delta not shifted, in the space of @b, not NULL, or 0:
+ * walk. */
+static inline uint64_t vi_burst_leaf(const struct vi_burst *b, uint64_t iova)
 {
-	unsigned s = r->granule_lg2 + VI_RADIX_BITS * VI_RADIX_LEVEL(top);
-	const struct vi_table *t = VI_RADIX_TABLE(top);
+	const struct vi_table *t = b->table;
+	unsigned shift = b->shift;
+	uint64_t e;
 
-	if (!t || addr > vi_mask(s + VI_RADIX_BITS))
-		return NULL;
-	for (;;) {
-		uint64_t e = vi_table_entry(t, addr >> s);
-
-		*shift = s;
-		if ((e & VI_LEAF) || !e)
-			return t;
+	if (VI_UNLIKELY(vi_radix_top(&b->space->table) != b->top ||
+			iova - b->base > b->reach))
+		return 0;
+	while (!((e = vi_table_entry(t, iova >> shift)) & VI_LEAF)) {
+		if (VI_UNLIKELY(!e))
+			return 0;
 		t = (const struct vi_table *)(uintptr_t)e;
-		s -= VI_RADIX_BITS;
+		shift -= VI_RADIX_BITS;
 	}
+	return e;
 }
 
 /* Let the pin name what the endpoint sees now. */

@@ -7,6 +7,7 @@
 #include "base/range.h"
 #include "core/dirty.h"
 #include "dma/access.h"
+#include "dma/quick.h"
 
 /* What map collects on its way along the range. */
 struct pieces {
@@ -102,19 +103,83 @@ static int map_once(struct vi_access *a, struct viommu_dma *d)
 	return 0;
 }
 
-int viommu_dma_map(struct viommu_dma *d)
+static __attribute__((noinline)) int map_long(struct viommu_dma *d)
 {
 	struct vi_access a;
 	int rc;
 
-	if (!d->len || !d->prot ||
-	    (d->prot & ~(uint32_t)(VIOMMU_READ | VIOMMU_WRITE)))
-		return -EINVAL;
 	vi_access_init(&a, d->ep, d->iova, d->len, d->prot);
 	do
 		rc = map_once(&a, d);
 	while (rc == VI_ACCESS_AGAIN);
 	return rc;
+}
+
+/* The map is found.  False: start over. */
+static inline bool quick_hold(struct vi_quick *q, struct viommu_dma *d,
+			      void *host)
+{
+	struct vi_held *h = vi_held_of(d);
+
+	d->iov[0].iov_base = host;
+	d->iov[0].iov_len = d->len;
+	d->niov = 1;
+	h->vi = q->vi;
+	h->seat = q->seat;
+	h->gpa = q->gpa;
+	h->scattered = false;
+	vi_held_in_pin(q->pin, d, q->gpa, q->gpa + (d->len - 1));
+	if (vi_fences_pend(q->vi) && !vi_pin_kept(h))
+		return false;
+	count(q->seat, d->prot, d->len);
+	return true;
+}
+
+static struct vi_quick_what quick_what(const struct viommu_dma *d)
+{
+	return (struct vi_quick_what){
+		.ep = d->ep,
+		.iova = d->iova,
+		.len = d->len,
+		.prot = d->prot,
+		.hold = true,
+	};
+}
+
+/* @pin is published, all of it is at @gpa. */
+static VI_NOINLINE int map_walk(struct viommu_dma *d, struct vi_pin *pin,
+				uint64_t gpa)
+{
+	struct vi_quick_what w = quick_what(d);
+	struct vi_quick q;
+	void *host = vi_quick_walk(&q, &w, pin, gpa);
+
+	if (!host) {
+		vi_quick_undo(&q);
+		return map_long(d);
+	}
+	return quick_hold(&q, d, host) ? 0 : map_long(d);
+}
+
+int viommu_dma_map(struct viommu_dma *d)
+{
+	struct vi_quick_what w = quick_what(d);
+	struct vi_quick q;
+	void *host;
+
+	if (!d->len || !d->prot ||
+	    (d->prot & ~(uint32_t)(VIOMMU_READ | VIOMMU_WRITE)))
+		return -EINVAL;
+	if (VI_UNLIKELY(d->revoke || !d->max_iov || !vi_quick_begin(&q, &w)))
+		return map_long(d);
+	if (VI_UNLIKELY(!vi_quick_leaf(&q, &w))) {
+		vi_quick_undo(&q);
+		return map_long(d);
+	}
+	host = vi_quick_host(&q, &w);
+	if (VI_UNLIKELY(!host))
+		return map_walk(d, q.pin, q.gpa);
+	return VI_LIKELY(quick_hold(&q, d, host)) ? 0 : map_long(d);
 }
 
 static void mark_written(const struct viommu_dma *d, const struct vi_held *h,
@@ -131,10 +196,18 @@ static void mark_written(const struct viommu_dma *d, const struct vi_held *h,
 void viommu_dma_unmap(struct viommu_dma *d, uint64_t written)
 {
 	struct vi_held *h = vi_held_of(d);
+	struct viommu *vi;
 
 	VI_BUG_ON(written > d->len);
 	/* while the map keeps endpoint and memory */
 	if (written && (d->prot & VIOMMU_WRITE))
 		mark_written(d, h, vi_min(written, d->len));
-	vi_pin_let_go(h);
+	if (VI_UNLIKELY(!h->pin)) {
+		vi_pin_let_go(h);
+		return;
+	}
+	vi = h->vi;
+	vi_pin_step(vi, h->pin, VI_PIN_IDLE);
+	if (vi_fences_pend(vi))
+		vi_fence_settle(vi, h);
 }

@@ -2,59 +2,13 @@
 /*
  * load, store, cas: one aligned little-endian word, single-copy atomic.
  */
-#include <endian.h>
+#include "dma/word.h"
 
-#include "base/range.h"
 #include "core/dirty.h"
 #include "dma/access.h"
 #include "dma/burst.h"
-
-static uint64_t word_swap(unsigned size, uint64_t val)
-{
-	switch (size) {
-	case 2:
-		return htole16((uint16_t)val);
-	case 4:
-		return htole32((uint32_t)val);
-	case 8:
-		return htole64(val);
-	default:
-		return (uint8_t)val;
-	}
-}
-
-static uint64_t word_load(const void *p, unsigned size)
-{
-	switch (size) {
-	case 1:
-		return __atomic_load_n((const uint8_t *)p, __ATOMIC_ACQUIRE);
-	case 2:
-		return __atomic_load_n((const uint16_t *)p, __ATOMIC_ACQUIRE);
-	case 4:
-		return __atomic_load_n((const uint32_t *)p, __ATOMIC_ACQUIRE);
-	default:
-		return __atomic_load_n((const uint64_t *)p, __ATOMIC_ACQUIRE);
-	}
-}
-
-static void word_store(void *p, unsigned size, uint64_t val)
-{
-	switch (size) {
-	case 1:
-		__atomic_store_n((uint8_t *)p, (uint8_t)val, __ATOMIC_RELEASE);
-		return;
-	case 2:
-		__atomic_store_n((uint16_t *)p, (uint16_t)val,
-				 __ATOMIC_RELEASE);
-		return;
-	case 4:
-		__atomic_store_n((uint32_t *)p, (uint32_t)val,
-				 __ATOMIC_RELEASE);
-		return;
-	default:
-		__atomic_store_n((uint64_t *)p, val, __ATOMIC_RELEASE);
-	}
-}
+#include "dma/quick.h"
+#include "dma/recent.h"
 
 /* What was there; it was swapped if that is @old. */
 #define WORD_CAS(type)                                                      \
@@ -78,60 +32,6 @@ static uint64_t word_cas(void *p, unsigned size, uint64_t old, uint64_t val)
 	default:
 		WORD_CAS(uint64_t);
 	}
-}
-
-/* ---- the short way: in a burst, one leaf, one region ------------------- */
-
-/* The entry for @iova in the burst's space, and the table to remember. */
-static uint64_t burst_walk(struct vi_burst *b, uint64_t iova)
-{
-	const struct vi_radix *r = &b->space->table;
-	unsigned shift;
-
-	b->tag = UINT64_MAX;
-	/* with a lesser granule a word may have several leaves */
-	if (b->space->kind == VIOMMU_SPACE_IDENTITY || r->granule_lg2 < 8)
-		return 0;
-	b->top = vi_radix_top(r);
-	b->table = vi_burst_table(r, b->top, iova, &shift);
-	if (!b->table)
-		return 0;
-	b->shift = shift;
-	b->tag = iova >> shift >> VI_RADIX_BITS;
-	return vi_table_entry(b->table, iova >> shift);
-}
-
-/*
- * What most words come to.  NULL: whatever is not as usual, faults among it, is
- * left to the long way.
- */
-static inline __attribute__((always_inline)) void *
-burst_word(const struct viommu_endpoint *ep, uint64_t iova, unsigned size,
-	   uint32_t prot, uint64_t *gpa)
-{
-	struct vi_burst *b = &vi_bursts[0];
-	void *host;
-	uint64_t e;
-
-	if (VI_UNLIKELY(b->ep != ep || (iova & (size - 1)) || size > 8 ||
-			(size & (size - 1)) || !b->space ||
-			atomic_load(&ep->space) != b->space))
-		return NULL;
-	if (VI_LIKELY(iova >> b->shift >> VI_RADIX_BITS == b->tag &&
-		      vi_radix_top(&b->space->table) == b->top))
-		e = vi_table_entry(b->table, iova >> b->shift);
-	else
-		e = burst_walk(b, iova);
-	if (VI_UNLIKELY(!(e & VI_LEAF) || (prot & ~vi_leaf_prot(e))))
-		return NULL;
-	*gpa = vi_leaf_target(&b->space->table, e, iova);
-	if (VI_UNLIKELY(vi_memory_host(ep->memory, *gpa, size, prot, &host) !=
-				size ||
-			((uintptr_t)host & (size - 1))))
-		return NULL;
-	b->accesses++;
-	*(prot & VIOMMU_WRITE ? &b->written : &b->read) += size;
-	return host;
 }
 
 /* ---- the long way ----------------------------------------------------- */
@@ -174,9 +74,6 @@ static int word_begin(struct word *w, struct viommu_endpoint *ep, uint64_t iova,
 	struct vi_seat *seat;
 	int rc;
 
-	if ((size != 1 && size != 2 && size != 4 && size != 8) ||
-	    (iova & (size - 1)))
-		return -EINVAL;
 	vi_access_init(&w->a, ep, iova, size, prot);
 	do {
 		rc = vi_access_begin(&w->a);
@@ -194,76 +91,333 @@ static int word_begin(struct word *w, struct viommu_endpoint *ep, uint64_t iova,
 	return 0;
 }
 
-/* ---- load, store, cas ------------------------------------------------- */
+/* ---- in a burst ------------------------------------------------------- */
 
-static __attribute__((noinline)) int load_long(struct viommu_endpoint *ep,
-					       uint64_t iova, unsigned size,
-					       uint64_t *val)
+/* A word in a burst, to where it leads. */
+struct burst_word {
+	struct vi_burst *b;
+	uint64_t iova;
+	unsigned size;
+	uint32_t prot;
+	uint64_t leaf, gpa;
+	void *host;
+};
+
+static VI_ALWAYS_INLINE bool burst_sees_space(const struct vi_burst *b)
+{
+	return VI_LIKELY(atomic_load(&b->ep->space) == b->space && b->space);
+}
+
+static VI_ALWAYS_INLINE bool burst_leaf_ok(struct burst_word *w)
+{
+	if (VI_UNLIKELY(!w->leaf || (w->prot & ~vi_leaf_prot(w->leaf))))
+		return false;
+	w->gpa = w->iova + (w->leaf & ~(uint64_t)VI_LEAF_FLAGS);
+	return true;
+}
+
+static VI_ALWAYS_INLINE void burst_count(struct burst_word *w)
+{
+	struct vi_burst *b = w->b;
+
+	if (w->prot == VIOMMU_READ && w->size == 8) {
+		b->words++;
+		return;
+	}
+	b->accesses++;
+	*(w->prot & VIOMMU_WRITE ? &b->written : &b->read) += w->size;
+}
+
+/* By what is remembered, without a call.  False: not as usual. */
+static VI_ALWAYS_INLINE bool burst_find(struct burst_word *w)
+{
+	if (!burst_sees_space(w->b))
+		return false;
+	w->leaf = vi_burst_leaf(w->b, w->iova);
+	if (!burst_leaf_ok(w))
+		return false;
+	w->host = vi_recent_word(w->b->ep->memory, w->gpa, w->prot);
+	if (VI_UNLIKELY(!w->host))
+		return false;
+	burst_count(w);
+	return true;
+}
+
+/* By walking.  False: go the long way. */
+static bool burst_walk(struct burst_word *w)
+{
+	if (!burst_sees_space(w->b))
+		return false;
+	w->leaf = vi_burst_walk(w->b, w->iova);
+	if (!burst_leaf_ok(w))
+		return false;
+	w->host = vi_recent_walk(w->b->ep->memory, w->gpa, w->size, w->prot);
+	if (!w->host || ((uintptr_t)w->host & (w->size - 1)))
+		return false;
+	burst_count(w);
+	return true;
+}
+
+/* ---- load ------------------------------------------------------------- */
+
+/*
+ * Each operation has a way for bursts and one for accesses alone, without a
+ * call; two that walk the memory's table, in a function of their own; and the
+ * long way.  They call each other last, so that the first two save no
+ * registers.
+ */
+
+static VI_NOINLINE int load_long(struct viommu_endpoint *ep, uint64_t iova,
+				 unsigned size, uint64_t *val)
 {
 	struct word w;
 	int rc = word_begin(&w, ep, iova, size, VIOMMU_READ);
 
 	if (rc)
 		return rc;
-	*val = word_swap(size, word_load(w.host, size));
+	*val = vi_word_swap(size, vi_word_load(w.host, size));
 	vi_access_finish(&w.a);
 	return 0;
+}
+
+static VI_NOINLINE int load_burst_walk(struct viommu_endpoint *ep,
+				       uint64_t iova, unsigned size,
+				       uint64_t *val)
+{
+	struct burst_word w = { .b = &vi_bursts[0],
+				.iova = iova,
+				.size = size,
+				.prot = VIOMMU_READ };
+
+	if (!burst_walk(&w))
+		return load_long(ep, iova, size, val);
+	*val = vi_word_swap(size, vi_word_load(w.host, size));
+	return 0;
+}
+
+/* @pin is published, the word is at @gpa. */
+static VI_NOINLINE int load_walk(struct viommu_endpoint *ep, uint64_t iova,
+				 unsigned size, uint64_t *val,
+				 struct vi_pin *pin, uint64_t gpa)
+{
+	struct vi_quick_what w = {
+		.ep = ep, .iova = iova, .len = size, .prot = VIOMMU_READ
+	};
+	struct vi_quick q;
+	const void *host = vi_quick_walk(&q, &w, pin, gpa);
+
+	if (!host || ((uintptr_t)host & (size - 1))) {
+		vi_quick_undo(&q);
+		return load_long(ep, iova, size, val);
+	}
+	*val = vi_word_swap(size, vi_word_load(host, size));
+	return vi_quick_end(&q, &w);
+}
+
+static VI_ALWAYS_INLINE int load_quick(struct viommu_endpoint *ep,
+				       uint64_t iova, unsigned size,
+				       uint64_t *val)
+{
+	const struct vi_quick_what w = { .ep = ep,
+					 .iova = iova,
+					 .len = size,
+					 .prot = VIOMMU_READ,
+					 .word = true };
+	struct vi_quick q;
+	const void *host;
+
+	if (VI_UNLIKELY(vi_bursts[0].ep || !vi_quick_begin(&q, &w)))
+		return load_long(ep, iova, size, val);
+	if (VI_UNLIKELY(!vi_quick_leaf(&q, &w))) {
+		vi_quick_undo(&q);
+		return load_long(ep, iova, size, val);
+	}
+	host = vi_quick_host(&q, &w);
+	if (VI_UNLIKELY(!host))
+		return load_walk(ep, iova, size, val, q.pin, q.gpa);
+	*val = vi_word_swap(size, vi_word_load(host, size));
+	return vi_quick_end(&q, &w);
+}
+
+/* Of its own, or the burst would save registers for it. */
+static VI_NOINLINE int load_quick_8(struct viommu_endpoint *ep, uint64_t iova,
+				    uint64_t *val)
+{
+	return load_quick(ep, iova, 8, val);
+}
+
+static VI_ALWAYS_INLINE int load(struct viommu_endpoint *ep, uint64_t iova,
+				 unsigned size, uint64_t *val)
+{
+	struct burst_word w = { .b = &vi_bursts[0],
+				.iova = iova,
+				.size = size,
+				.prot = VIOMMU_READ };
+
+	if (w.b->ep != ep)
+		return size == 8 ? load_quick_8(ep, iova, val)
+				 : load_quick(ep, iova, size, val);
+	if (VI_UNLIKELY(!burst_find(&w)))
+		return load_burst_walk(ep, iova, size, val);
+	*val = vi_word_swap(size, vi_word_load(w.host, size));
+	return 0;
+}
+
+/* Sizes that are less usual. */
+static VI_NOINLINE int load_any(struct viommu_endpoint *ep, uint64_t iova,
+				unsigned size, uint64_t *val)
+{
+	if (!vi_word_size(size) || (iova & (size - 1)))
+		return -EINVAL;
+	return load(ep, iova, size, val);
 }
 
 int viommu_dma_load(struct viommu_endpoint *ep, viommu_iova_t iova,
 		    unsigned size, uint64_t *val)
 {
-	uint64_t gpa;
-	const void *host = burst_word(ep, iova, size, VIOMMU_READ, &gpa);
-
-	if (VI_UNLIKELY(!host))
-		return load_long(ep, iova, size, val);
-	*val = word_swap(size, word_load(host, size));
-	return 0;
+	if (VI_LIKELY(size == 8 && !(iova & 7)))
+		return load(ep, iova, 8, val);
+	return load_any(ep, iova, size, val);
 }
 
-static __attribute__((noinline)) int store_long(struct viommu_endpoint *ep,
-						uint64_t iova, unsigned size,
-						uint64_t val)
+/* ---- store ------------------------------------------------------------ */
+
+static VI_NOINLINE int store_long(struct viommu_endpoint *ep, uint64_t iova,
+				  unsigned size, uint64_t val)
 {
 	struct word w;
 	int rc = word_begin(&w, ep, iova, size, VIOMMU_WRITE);
 
 	if (rc)
 		return rc;
-	word_store(w.host, size, word_swap(size, val));
+	vi_word_store(w.host, size, vi_word_swap(size, val));
 	vi_dirty_mark(ep->memory, w.gpa, size);
 	vi_access_finish(&w.a);
 	return 0;
 }
 
+static VI_NOINLINE int store_burst_walk(struct viommu_endpoint *ep,
+					uint64_t iova, unsigned size,
+					uint64_t val)
+{
+	struct burst_word w = { .b = &vi_bursts[0],
+				.iova = iova,
+				.size = size,
+				.prot = VIOMMU_WRITE };
+
+	if (!burst_walk(&w))
+		return store_long(ep, iova, size, val);
+	vi_word_store(w.host, size, vi_word_swap(size, val));
+	vi_dirty_mark(ep->memory, w.gpa, size);
+	return 0;
+}
+
+/* @pin is published, the word is at @gpa. */
+static VI_NOINLINE int store_walk(struct viommu_endpoint *ep, uint64_t iova,
+				  unsigned size, uint64_t val,
+				  struct vi_pin *pin, uint64_t gpa)
+{
+	struct vi_quick_what w = {
+		.ep = ep, .iova = iova, .len = size, .prot = VIOMMU_WRITE
+	};
+	struct vi_quick q;
+	void *host = vi_quick_walk(&q, &w, pin, gpa);
+
+	if (!host || ((uintptr_t)host & (size - 1))) {
+		vi_quick_undo(&q);
+		return store_long(ep, iova, size, val);
+	}
+	vi_word_store(host, size, vi_word_swap(size, val));
+	vi_dirty_mark(ep->memory, q.gpa, size);
+	return vi_quick_end(&q, &w);
+}
+
+static VI_ALWAYS_INLINE int store_quick(struct viommu_endpoint *ep,
+					uint64_t iova, unsigned size,
+					uint64_t val)
+{
+	const struct vi_quick_what w = { .ep = ep,
+					 .iova = iova,
+					 .len = size,
+					 .prot = VIOMMU_WRITE,
+					 .word = true };
+	struct vi_quick q;
+	void *host;
+
+	if (VI_UNLIKELY(vi_bursts[0].ep || !vi_quick_begin(&q, &w)))
+		return store_long(ep, iova, size, val);
+	if (VI_UNLIKELY(!vi_quick_leaf(&q, &w))) {
+		vi_quick_undo(&q);
+		return store_long(ep, iova, size, val);
+	}
+	host = vi_quick_host(&q, &w);
+	if (VI_UNLIKELY(!host))
+		return store_walk(ep, iova, size, val, q.pin, q.gpa);
+	vi_word_store(host, size, vi_word_swap(size, val));
+	vi_dirty_mark(ep->memory, q.gpa, size);
+	return vi_quick_end(&q, &w);
+}
+
+/* Of its own, or the burst would save registers for it. */
+static VI_NOINLINE int store_quick_8(struct viommu_endpoint *ep, uint64_t iova,
+				     uint64_t val)
+{
+	return store_quick(ep, iova, 8, val);
+}
+
+static VI_ALWAYS_INLINE int store(struct viommu_endpoint *ep, uint64_t iova,
+				  unsigned size, uint64_t val)
+{
+	struct burst_word w = { .b = &vi_bursts[0],
+				.iova = iova,
+				.size = size,
+				.prot = VIOMMU_WRITE };
+
+	if (w.b->ep != ep)
+		return size == 8 ? store_quick_8(ep, iova, val)
+				 : store_quick(ep, iova, size, val);
+	if (VI_UNLIKELY(!burst_find(&w)))
+		return store_burst_walk(ep, iova, size, val);
+	vi_word_store(w.host, size, vi_word_swap(size, val));
+	vi_dirty_mark(ep->memory, w.gpa, size);
+	return 0;
+}
+
+static VI_NOINLINE int store_any(struct viommu_endpoint *ep, uint64_t iova,
+				 unsigned size, uint64_t val)
+{
+	if (!vi_word_size(size) || (iova & (size - 1)))
+		return -EINVAL;
+	return store(ep, iova, size, val);
+}
+
 int viommu_dma_store(struct viommu_endpoint *ep, viommu_iova_t iova,
 		     unsigned size, uint64_t val)
 {
-	uint64_t gpa;
-	void *host = burst_word(ep, iova, size, VIOMMU_WRITE, &gpa);
-
-	if (VI_UNLIKELY(!host))
-		return store_long(ep, iova, size, val);
-	word_store(host, size, word_swap(size, val));
-	vi_dirty_mark(ep->memory, gpa, size);
-	return 0;
+	if (VI_LIKELY(size == 8 && !(iova & 7)))
+		return store(ep, iova, 8, val);
+	return store_any(ep, iova, size, val);
 }
+
+/* ---- cas --------------------------------------------------------------- */
 
 int viommu_dma_cas(struct viommu_endpoint *ep, viommu_iova_t iova,
 		   unsigned size, uint64_t *old, uint64_t val)
 {
 	struct word w;
-	int rc = word_begin(&w, ep, iova, size, VIOMMU_READ | VIOMMU_WRITE);
 	uint64_t was, want;
+	int rc;
 
+	if (!vi_word_size(size) || (iova & (size - 1)))
+		return -EINVAL;
+	rc = word_begin(&w, ep, iova, size, VIOMMU_READ | VIOMMU_WRITE);
 	if (rc)
 		return rc;
-	want = word_swap(size, *old);
-	was = word_cas(w.host, size, want, word_swap(size, val));
+	want = vi_word_swap(size, *old);
+	was = word_cas(w.host, size, want, vi_word_swap(size, val));
 	if (was == want)
 		vi_dirty_mark(ep->memory, w.gpa, size);
-	*old = word_swap(size, was);
+	*old = vi_word_swap(size, was);
 	vi_access_finish(&w.a);
 	return 0;
 }
