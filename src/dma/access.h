@@ -111,8 +111,8 @@ static inline int vi_access_look(struct vi_access *a, uint64_t iova,
 	a->reason = VIOMMU_FAULT_UNMAPPED;
 	if (VI_LIKELY(s->kind != VIOMMU_SPACE_IDENTITY)) {
 		if (!a->leaf || (iova & ~a->mask) != a->block) {
-			a->leaf = vi_radix_find_in(&s->table, a->top, iova,
-						   &lg2);
+			a->leaf =
+				vi_radix_find_in(&s->table, a->top, iova, &lg2);
 			a->mask = vi_mask(lg2);
 			a->block = iova & ~a->mask;
 		}
