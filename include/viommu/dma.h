@@ -38,7 +38,8 @@ struct viommu_dma;
  *
  * viommu_dma_unmap() on another thread waits for this call to return, so it
  * must not take a lock that is held around viommu_dma_unmap(), nor wait for
- * the map's owner or for a fence.
+ * the map's owner or for a fence; and of maps with revoke it must unmap none
+ * but @p d, or two such calls may wait for each other.
  */
 typedef void viommu_revoke_fn(struct viommu_dma *d);
 

@@ -396,15 +396,13 @@ static struct vi_dirty *log_make(struct viommu *vi, unsigned page_lg2)
 }
 
 /*
- * Have @f wait for accesses under way, and free @retire after them.  For no
- * map that is held: an extent that ends before it begins overlaps none.
+ * Have @f wait for accesses under way, and free @retire after them.  For no map
+ * that is held: it takes nothing.
  */
 static void after_accesses(struct viommu_memory *mem, struct viommu_fence *f,
 			   struct vi_retire *retire)
 {
-	vi_fence_gather(f, mem->vi,
-			&(struct vi_extent){
-				.mem = mem, .start = UINT64_MAX, .last = 0 });
+	vi_fence_gather(f, mem->vi, NULL);
 	retire->next = NULL;
 	vi_fence_retire(f, retire);
 }

@@ -126,6 +126,8 @@ void vi_fence_gather(struct viommu_fence *pub, struct viommu *vi,
 	VI_BUG_ON(f->vi && f->vi != vi);
 	VI_BUG_ON(atomic_load(&f->state) != OPEN);
 	f->vi = vi;
+	if (!what)
+		return;
 	for (uint32_t i = 0; i < f->n; i++) {
 		if (!same_key(&f->what[i], what))
 			continue;
@@ -255,11 +257,18 @@ uint64_t vi_fence_wait_of_bucket(unsigned bucket)
 	return (UINT64_C(8) + bucket % 8) << (lg2 - 3);
 }
 
+/* For how long it has waited.  A clock may begin at 0, which f->since cannot.
+ */
+static uint64_t since(const struct fence *f, uint64_t now)
+{
+	return now > f->since ? now - f->since : 0;
+}
+
 /* It had to wait: count how long, and tell those who wait for it. */
 static void waited_complete(struct fence *f)
 {
 	struct viommu *vi = f->vi;
-	uint64_t waited = vi_clock(&vi->env) - f->since;
+	uint64_t waited = since(f, vi_clock(&vi->env));
 
 	VI_PROBE3(fence_done, f, waited, atomic_load(&f->has_failed));
 	vi_lock(&vi->pending_lock);
@@ -543,19 +552,19 @@ uint64_t vi_fence_deadline(struct viommu *vi)
 	return first;
 }
 
-/* A fence that is due: who is in its way.  The fence itself may be done, and
- * gone, as soon as the pending lock is released. */
+/* A fence that is due, and held, so that it is not done before it has been told
+ * whether it failed; and who is in its way. */
 struct overdue {
 	struct fence *f;
-	uint64_t seq; /* no two fences have the same */
 	bool expired; /* not only due */
 	struct viommu_expiry expiry;
-	struct viommu_endpoint *ep; /* or NULL: nobody who could be asked */
+	/* NULL: nobody who could be asked */
+	struct viommu_endpoint *ep;
+	struct vi_pin *heir;
 };
 
-/* One that is due, with @pin keeping the endpoint; its time is set anew. */
-static bool overdue_take(struct viommu *vi, uint64_t now, struct vi_pin *pin,
-			 struct overdue *out)
+/* Take one; its time is set anew. */
+static bool overdue_take(struct viommu *vi, uint64_t now, struct overdue *out)
 {
 	struct vi_extent held = { 0 };
 	struct fence *f = NULL;
@@ -572,16 +581,15 @@ static bool overdue_take(struct viommu *vi, uint64_t now, struct vi_pin *pin,
 
 		*out = (struct overdue){
 			.f = f,
-			.seq = f->seq,
 			.expired = f->deadline <= now,
-			.expiry.waited_ns = now - f->since,
+			.expiry.waited_ns = since(f, now),
 		};
+		atomic_fetch_add(&f->holds, 1);
 		if (out->expired)
 			f->deadline = later(now, timeout_of(f));
 		f->due = f->deadline;
-		if (!atomic_load(&f->has_failed) &&
-		    vi_pin_inherit(vi, pin, &t, &held))
-			out->ep = held.ep;
+		out->heir = vi_pin_inherit(vi, &t, &held);
+		out->ep = held.ep;
 		out->expiry.start = held.start;
 		out->expiry.last = held.last;
 	}
@@ -589,65 +597,50 @@ static bool overdue_take(struct viommu *vi, uint64_t now, struct vi_pin *pin,
 	return l != &vi->pending;
 }
 
-/* The endpoint in the way was given up: so far this fence has failed. */
-static void overdue_fail(struct viommu *vi, const struct overdue *o)
-{
-	viommu_fence_fn *failed = NULL;
-	struct fence *f = NULL;
-	struct vi_list *l;
-
-	vi_lock(&vi->pending_lock);
-	vi_list_for_each (l, &vi->pending) {
-		f = vi_list_of(l, struct fence, pending);
-		if (f == o->f && f->seq == o->seq &&
-		    !atomic_exchange(&f->has_failed, true))
-			break;
-	}
-	if (l != &vi->pending) {
-		f->due = f->deadline = UINT64_MAX;
-		failed = f->failed;
-		/* not done before it has been told */
-		atomic_fetch_add(&f->holds, 1);
-		atomic_fetch_add_explicit(&vi->fences_failed, 1,
-					  memory_order_relaxed);
-		vi_signal_all(&vi->done);
-	}
-	vi_unlock(&vi->pending_lock);
-	if (l == &vi->pending)
-		return;
-	VI_PROBE1(fence_failed, f);
-	if (failed)
-		failed((struct viommu_fence *)(void *)f, f->arg);
-	viommu_fence_release((struct viommu_fence *)(void *)f);
-}
-
 /* Its deadline passed, or not.  Is the endpoint in its way given up? */
-static bool overdue_handle(struct viommu *vi, struct overdue *o)
+static bool overdue_ask(struct viommu *vi, struct overdue *o)
 {
 	if (o->expired)
 		atomic_fetch_add_explicit(&vi->expired, 1,
 					  memory_order_relaxed);
 	VI_PROBE3(fence_expire, o->f, o->expiry.waited_ns, o->ep);
-	return o->ep && vi_endpoint_expire(o->ep, &o->expiry, o->expired);
+	return o->heir && vi_endpoint_expire(o->ep, &o->expiry, o->expired);
+}
+
+static void overdue_fail(struct viommu *vi, struct fence *f)
+{
+	vi_lock(&vi->pending_lock);
+	atomic_store(&f->has_failed, true);
+	f->due = f->deadline = UINT64_MAX;
+	vi_signal_all(&vi->done);
+	vi_unlock(&vi->pending_lock);
+	atomic_fetch_add_explicit(&vi->fences_failed, 1, memory_order_relaxed);
+	VI_PROBE1(fence_failed, f);
+	if (f->failed)
+		f->failed((struct viommu_fence *)(void *)f, f->arg);
+}
+
+static void overdue_handle(struct viommu *vi, struct overdue *o)
+{
+	bool failed = overdue_ask(vi, o);
+
+	/* before it is told, so that whoever is can let the endpoint recover */
+	if (o->heir)
+		vi_pin_drop(vi, o->heir);
+	if (failed)
+		overdue_fail(vi, o->f);
+	/* settles, also after an heir that was unpublished */
+	viommu_fence_release((struct viommu_fence *)(void *)o->f);
 }
 
 void vi_fence_expire(struct viommu *vi, uint64_t now)
 {
 	struct overdue o = { 0 };
-	bool failed;
 
 	if (VI_MUTANT == VI_MUTANT_EARLY_DEADLINE)
 		now = later(now, 1000);
-	while (vi_fence_deadline(vi) <= now) {
-		struct vi_pin *pin = vi_pin_claim(vi);
-
-		/* no seat: there is a thread too many; they will poll */
-		if (!pin || !overdue_take(vi, now, pin, &o))
-			return;
-		failed = overdue_handle(vi, &o);
-		/* first, so that who is told can let the endpoint recover */
-		vi_pin_drop(vi, pin);
-		if (failed)
-			overdue_fail(vi, &o);
-	}
+	/* UINT64_MAX is no time, but never: that of fences that have failed */
+	now = vi_min(now, UINT64_MAX - 1);
+	while (vi_fence_deadline(vi) <= now && overdue_take(vi, now, &o))
+		overdue_handle(vi, &o);
 }

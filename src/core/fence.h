@@ -7,7 +7,8 @@
 #include "base/retire.h"
 #include "core/pin.h"
 
-/* L1: @f takes @what of @vi.  May widen what it took before. */
+/* L1: @f takes @what of @vi, or nothing, if NULL: it may retire.  May widen
+ * what it took before. */
 void vi_fence_gather(struct viommu_fence *f, struct viommu *vi,
 		     const struct vi_extent *what);
 

@@ -65,7 +65,7 @@ int vi_seats_init(struct viommu *vi, uint32_t max_threads)
 	pthread_once(&once, key_make);
 	if (key_error)
 		return -ENOMEM;
-	vi->nseats = max_threads;
+	vi->nseats = 1 + max_threads;
 	vi->seats = vi_alloc(&vi->env, vi->nseats * sizeof(*vi->seats),
 			     _Alignof(struct vi_seat));
 	if (!vi->seats)
@@ -76,9 +76,16 @@ int vi_seats_init(struct viommu *vi, uint32_t max_threads)
 		seat->asymmetric = vi->barrier == VIOMMU_BARRIER_ASYMMETRIC;
 		seat->until = TURN;
 		vi_lock_init(&seat->lock);
+		/* the first: no thread has this name, and heirs are published
+		 * with a barrier */
+		if (!i) {
+			seat->owner = (uintptr_t)vi;
+			seat->asymmetric = false;
+		}
 		for (int j = 0; j < VI_SEAT_PINS; j++)
 			seat->pin[j].seat = seat;
 	}
+	atomic_store(&vi->seats_used, 1);
 	vi_lock(&registry);
 	vi->id = ++last_id;
 	vi_list_add_tail(&instances, &vi->instances);
@@ -452,20 +459,24 @@ static bool pin_inherit(struct viommu *vi, struct vi_pin *pin,
 			const struct vi_pin *from, const struct vi_taking *t,
 			struct vi_extent *out)
 {
-	uint64_t word = VI_PIN_GET(from->word);
+	while (vi_pin_blocks(from, t)) {
+		uint64_t word = VI_PIN_GET(from->word);
 
-	*out = (struct vi_extent){
-		.ep = VI_PIN_GET(from->ep),
-		.start = VI_PIN_GET(from->start),
-		.last = VI_PIN_GET(from->last),
-	};
-	if (!out->ep || !vi_pin_blocks(from, t))
-		return false;
-	publish_heir(pin, VI_PIN_GET(from->seq), out->ep);
-	atomic_fetch_add(&vi->heirs, 1);
-	if (atomic_load(&from->word) == word && (word & VI_PIN_STATE))
-		return true;
-	vi_pin_unpublish(pin); /* the caller settles */
+		*out = (struct vi_extent){
+			.ep = VI_PIN_GET(from->ep),
+			.start = VI_PIN_GET(from->start),
+			.last = VI_PIN_GET(from->last),
+		};
+		if (!out->ep || !(word & VI_PIN_STATE))
+			break;
+		publish_heir(pin, VI_PIN_GET(from->seq), out->ep);
+		atomic_fetch_add(&vi->heirs, 1);
+		if (atomic_load(&from->word) == word)
+			return true;
+		/* over, or held now: nobody believes the heir of something
+		 * that was not */
+		vi_pin_unpublish(pin);
+	}
 	return false;
 }
 
@@ -490,24 +501,30 @@ static bool held_inherit(struct viommu *vi, struct vi_pin *pin,
 	return h;
 }
 
-bool vi_pin_inherit(struct viommu *vi, struct vi_pin *pin,
-		    const struct vi_taking *t, struct vi_extent *out)
+static bool seat_inherit(struct viommu *vi, struct vi_pin *pin,
+			 struct vi_seat *seat, const struct vi_taking *t,
+			 struct vi_extent *out)
 {
+	uint32_t npins = atomic_load(&seat->used);
+
+	for (uint32_t i = 0; i < npins; i++)
+		if (pin_inherit(vi, pin, &seat->pin[i], t, out))
+			return true;
+	return atomic_load(&seat->spilled) &&
+	       held_inherit(vi, pin, seat, t, out);
+}
+
+struct vi_pin *vi_pin_inherit(struct viommu *vi, const struct vi_taking *t,
+			      struct vi_extent *out)
+{
+	struct vi_pin *pin = seat_idle_pin(&vi->seats[0], 0);
 	uint32_t nseats = atomic_load(&vi->seats_used);
 
-	for (uint32_t i = 0; i < nseats; i++) {
-		struct vi_seat *seat = &vi->seats[i];
-		uint32_t npins = atomic_load(&seat->used);
-
-		for (uint32_t j = 0; j < npins; j++)
-			if (&seat->pin[j] != pin &&
-			    pin_inherit(vi, pin, &seat->pin[j], t, out))
-				return true;
-		if (atomic_load(&seat->spilled) &&
-		    held_inherit(vi, pin, seat, t, out))
-			return true;
-	}
-	return false;
+	/* not from another heir: those go by themselves */
+	for (uint32_t i = 1; pin && i < nseats; i++)
+		if (seat_inherit(vi, pin, &vi->seats[i], t, out))
+			return pin;
+	return NULL;
 }
 
 /* ---- for the dirty log ------------------------------------------------ */

@@ -27,7 +27,8 @@
  * pins that it alone publishes, so publishing needs no read-modify-write.  It
  * takes the seat at its first access and leaves it when it exits; anybody may
  * drop a pin, also after its thread is gone.  All seats are allocated with the
- * instance: the DMA path allocates nothing.
+ * instance: the DMA path allocates nothing.  The first seat is no thread's: who
+ * polls inherits into it, under the lock of pending fences.
  *
  * The index.  Maps for which a seat has no pin to spare, and those that may be
  * revoked, are nodes in the caller's struct viommu_dma, in three trees of the
@@ -81,9 +82,10 @@ struct vi_pin {
 };
 
 enum {
-	VI_SEAT_PINS = 15,
-	/* the first are for accesses, bursts and callbacks: maps leave them */
-	VI_SEAT_SHORT = 4,
+	VI_SEAT_PINS = 16,
+	/* the first are for accesses, and maps leave them: three bursts, an
+	 * access that faults, one of its handler's */
+	VI_SEAT_SHORT = 5,
 };
 
 struct vi_seat {
@@ -191,13 +193,14 @@ bool vi_pin_find(struct viommu *vi, const struct vi_taking *t,
 		 struct vi_blocker *out);
 
 /*
- * Publish @pin, HELD, for the endpoint of one that is in the way, and as old,
- * so that whoever waits for that one waits for @pin, too, and the endpoint
- * lives.  What it looked like, or false: none is in the way that has an
- * endpoint.  The caller settles afterwards in either case.
+ * Publish a pin, HELD, for the endpoint of one that is in the way, and as old,
+ * so that whoever waits for that one waits for this one, too, and the endpoint
+ * lives.  @out is what the former looked like.  NULL: none is in the way that
+ * has an endpoint, or all pins for this are in use.  With vi->pending_lock
+ * held; the caller settles afterwards in either case.
  */
-bool vi_pin_inherit(struct viommu *vi, struct vi_pin *pin,
-		    const struct vi_taking *t, struct vi_extent *out);
+struct vi_pin *vi_pin_inherit(struct viommu *vi, const struct vi_taking *t,
+			      struct vi_extent *out);
 
 /*
  * Ask each map in the way that can be asked and has not been.  The lock of

@@ -182,7 +182,7 @@ uint64_t viommu_next_deadline(struct viommu *vi)
 void viommu_poll(struct viommu *vi, uint64_t now)
 {
 	vi_fence_expire(vi, now);
-	vi_miss_poll(vi, now);
+	vi_miss_poll(vi, vi_min(now, UINT64_MAX - 1));
 }
 
 /* ---- statistics ------------------------------------------------------- */

@@ -54,10 +54,13 @@ int vi_access_begin(struct vi_access *a)
 	struct viommu_endpoint *ep = a->ep;
 	struct vi_burst *b = vi_burst_of(ep);
 
+	/* callbacks run in there, which may begin and end bursts of theirs */
+	while (VI_UNLIKELY(b && atomic_load(&ep->space) != b->space)) {
+		vi_burst_renew(b);
+		b = vi_burst_of(ep);
+	}
 	if (!b)
 		return vi_access_begin_pin(a, vi_pin_claim(ep->vi));
-	if (VI_UNLIKELY(atomic_load(&ep->space) != b->space))
-		vi_burst_renew(b);
 	a->pin = b->pin;
 	a->burst = true;
 	a->space = b->space;
@@ -131,6 +134,11 @@ static int refuse(struct vi_access *a, uint64_t iova, int rc)
 	};
 
 	if (a->reason == VIOMMU_FAULT_DETACHED) {
+		/* since then it has been attached, or has recovered */
+		if (atomic_load(&a->ep->space)) {
+			vi_access_finish(a);
+			return VI_ACCESS_AGAIN;
+		}
 		a->fault_last = a->last;
 		a->gpa = 0;
 		if (atomic_load(&a->ep->given_up)) {

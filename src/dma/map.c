@@ -31,8 +31,9 @@ static int piece_add(struct pieces *p, const struct vi_piece *piece)
 		d->iov[d->niov].iov_base = piece->host;
 		d->iov[d->niov++].iov_len = piece->len;
 	}
+	/* GPA 0 does not follow the last one */
 	p->scattered =
-		p->scattered || (p->gpa != UINT64_MAX && piece->gpa != p->next);
+		p->scattered || (prev && (piece->gpa != p->next || !p->next));
 	p->next = piece->gpa + piece->len;
 	p->gpa = vi_min(p->gpa, piece->gpa);
 	p->gpa_last = vi_max(p->gpa_last, piece->gpa + (piece->len - 1));

@@ -176,7 +176,7 @@ static void others_do_without(void **state)
 	assert_int_equal(map_rw(&w, 0, 4095, 0), 0);
 	for (int i = 0; i < 100000; i++)
 		assert_int_equal(viommu_dma_load(w.ep, 0, 8, &val), 0);
-	assert_false(atomic_load(&w.vi->seats[0].asymmetric));
+	assert_false(atomic_load(&w.vi->seats[1].asymmetric));
 	hold(&w, &d, &iov);
 	viommu_fence_init(&f);
 	assert_int_equal(
@@ -210,7 +210,7 @@ static void auto_turns_asymmetric(void **state)
 	assert_int_equal(map_rw(&w, 0, 4095, 0), 0);
 	for (int i = 0; i < 100000; i++)
 		assert_int_equal(viommu_dma_load(w.ep, 0, 8, &val), 0);
-	assert_true(atomic_load(&w.vi->seats[0].asymmetric));
+	assert_true(atomic_load(&w.vi->seats[1].asymmetric));
 	world_free(&w);
 }
 

@@ -270,6 +270,42 @@ static void follows_its_endpoint(void **state)
 	world_free(&w);
 }
 
+/* Who is told, when a burst lets go of the space it named, may begin a burst of
+ * another endpoint: that one's space is not this access's. */
+static struct viommu_endpoint *begun;
+
+static void on_done_enter(struct viommu_fence *f, void *arg)
+{
+	(void)f;
+	(void)arg;
+	assert_int_equal(viommu_dma_enter(begun), 0);
+}
+
+static void a_callback_may_begin_a_burst(void **state)
+{
+	struct viommu_space *mine, *other;
+	struct viommu_fence f;
+	struct world w;
+
+	(void)state;
+	setup(&w);
+	mine = space_at(&w, 0x4000);
+	other = space_at(&w, 0x9000);
+	begun = endpoint(&w, 20, other);
+	assert_int_equal(viommu_dma_enter(w.ep), 0);
+	viommu_fence_init(&f);
+	assert_int_equal(viommu_endpoint_attach(w.ep, mine, &f), 0);
+	viommu_fence_commit(&f, on_done_enter, NULL);
+	assert_int_equal(load(&w, 0x2000), 0x4001);
+	assert_int_equal(load(&w, 0x2008), 0x4009);
+	viommu_dma_exit(begun);
+	viommu_dma_exit(w.ep);
+	endpoint_away(begun);
+	space_away(mine);
+	space_away(other);
+	world_free(&w);
+}
+
 static void identity_and_small_granules_work(void **state)
 {
 	struct viommu_space_config sc = { .size = sizeof(sc),
@@ -320,6 +356,7 @@ int main(void)
 		cmocka_unit_test(an_older_fence_does_not_wait),
 		cmocka_unit_test(bursts_of_three_endpoints_nest),
 		cmocka_unit_test(follows_its_endpoint),
+		cmocka_unit_test(a_callback_may_begin_a_burst),
 		cmocka_unit_test(identity_and_small_granules_work),
 	};
 

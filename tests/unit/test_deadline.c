@@ -350,9 +350,9 @@ static void lets_go_in_the_handler(void **state)
 	assert_int_equal(viommu_dma_map(&d), 0);
 	take(&w, 0x2000, &f, &t);
 	viommu_poll(w.vi, now + TIMEOUT);
-	/* it was done before there was anything to fail */
+	/* told first, and done at once */
+	assert_int_equal(t.failed, 1);
 	assert_int_equal(t.done, 1);
-	assert_int_equal(t.failed, 0);
 	assert_int_equal(viommu_dma_read(d.ep, 0, &b, 1), -EIO);
 	assert_int_equal(viommu_endpoint_recover(d.ep), 0);
 	assert_int_equal(viommu_dma_read(d.ep, 0, &b, 1), 0);
@@ -396,6 +396,67 @@ static void recovers_when_told(void **state)
 	assert_int_equal(t.failed, 1);
 	assert_int_equal(t.done, 1);
 	assert_int_equal(viommu_dma_read(w.ep, 0x3000, &c, 1), 0);
+	world_free(&w);
+}
+
+static void *poll_thread(void *arg)
+{
+	viommu_poll(arg, now + TIMEOUT);
+	return NULL;
+}
+
+/* It does no DMA, and there may be no room for one more that does. */
+static void a_poller_needs_no_seat(void **state)
+{
+	struct viommu_config c = cfg;
+	struct viommu_fence f;
+	struct viommu_dma d;
+	struct world w;
+	struct told t;
+	pthread_t poller;
+
+	(void)state;
+	c.max_threads = 1;
+	now = 1000000;
+	world_make(&w, &c, 4096);
+	assert_int_equal(map_rw(&w, 0x2000, 0x2fff, 0), 0);
+	hold(&w, &d, 0x2800);
+	take(&w, 0x2000, &f, &t);
+	assert_int_equal(pthread_create(&poller, NULL, poll_thread, w.vi), 0);
+	pthread_join(poller, NULL);
+	assert_int_equal(w.nexpired, 1);
+	assert_int_equal(t.failed, 1);
+	viommu_dma_unmap(&d, 0);
+	assert_int_equal(t.done, 1);
+	world_free(&w);
+}
+
+/* UINT64_MAX is what viommu_next_deadline() says for never. */
+static void never_does_not_come(void **state)
+{
+	struct viommu_fence f, g;
+	struct viommu_dma d;
+	struct world w;
+	struct told t;
+
+	(void)state;
+	setup(&w);
+	hold(&w, &d, 0x2800);
+	viommu_fence_init(&g);
+	viommu_fence_set_timeout(&g, UINT64_MAX);
+	assert_int_equal(viommu_space_unmap(w.space, 0x2000, 0x2fff, &g),
+			 0x1000);
+	viommu_fence_commit(&g, NULL, NULL);
+	viommu_poll(w.vi, viommu_next_deadline(w.vi));
+	assert_int_equal(w.nexpired, 0);
+	assert_int_equal(map_rw(&w, 0x2000, 0x2fff, 0), 0);
+	take(&w, 0x2000, &f, &t);
+	viommu_poll(w.vi, now + TIMEOUT);
+	assert_int_equal(t.failed, 1);
+	viommu_poll(w.vi, viommu_next_deadline(w.vi));
+	assert_int_equal(w.nexpired, 1);
+	viommu_dma_unmap(&d, 0);
+	assert_true(viommu_fence_done(&g));
 	world_free(&w);
 }
 
@@ -488,6 +549,8 @@ int main(void)
 		cmocka_unit_test(nobody_to_give_up),
 		cmocka_unit_test(lets_go_in_the_handler),
 		cmocka_unit_test(recovers_when_told),
+		cmocka_unit_test(a_poller_needs_no_seat),
+		cmocka_unit_test(never_does_not_come),
 		cmocka_unit_test(a_destroyed_endpoint_expires),
 		cmocka_unit_test(a_blocking_wait_is_bounded),
 		cmocka_unit_test(a_waiter_has_a_timeout_of_its_own),

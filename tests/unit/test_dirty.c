@@ -726,6 +726,41 @@ static void no_memory_changes_nothing(void **state)
 	world_free(&w);
 }
 
+/* GPA 0 does not follow the last one: two pages, and none between. */
+static void a_map_around_the_top_is_two_ranges(void **state)
+{
+	unsigned char *top = aligned_alloc(PAGE, PAGE);
+	struct viommu_memory *mem;
+	struct viommu_dma d;
+	struct iovec iov[2];
+	struct world w;
+
+	(void)state;
+	assert_non_null(top);
+	mem = make(&w);
+	add(mem, UINT64_MAX - (PAGE - 1), top, PAGE);
+	assert_int_equal(
+		map_rw(&w, 0x100000, 0x100fff, UINT64_MAX - (PAGE - 1)), 0);
+	assert_int_equal(map_rw(&w, 0x101000, 0x101fff, 0), 0);
+	d = (struct viommu_dma){ .ep = w.ep,
+				 .iova = 0x100000,
+				 .len = 2 * PAGE,
+				 .prot = VIOMMU_WRITE,
+				 .iov = iov,
+				 .max_iov = 2 };
+	for (int round = 0; round < 2; round++) {
+		assert_int_equal(viommu_dma_map(&d), 0);
+		assert_int_equal(fetch_world(&w), 1);
+		assert_int_equal(fetch(mem, UINT64_MAX - (PAGE - 1), PAGE), 1);
+		viommu_dma_unmap(&d, round ? 2 * PAGE : PAGE);
+		assert_int_equal(fetch_world(&w), round);
+		assert_int_equal(fetch(mem, UINT64_MAX - (PAGE - 1), PAGE), 1);
+	}
+	stop(mem);
+	world_free(&w);
+	free(top);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -744,6 +779,7 @@ int main(void)
 		cmocka_unit_test(errors_are_told),
 		cmocka_unit_test(start_and_stop_wait_for_accesses_under_way),
 		cmocka_unit_test(log_lives_as_long_as_its_fences),
+		cmocka_unit_test(a_map_around_the_top_is_two_ranges),
 		cmocka_unit_test(no_memory_changes_nothing),
 	};
 
