@@ -16,7 +16,9 @@
  * however many accesses want it, and fails with -EINPROGRESS; map or remap
  * answers, invalidate takes back the question.  Then, or when nobody answers
  * in time, the settled handler is called, and the embedder tries the access
- * again.
+ * again.  A page that is mapped with less permission than an access needs is
+ * asked for, too; an answer that grants too little again is remembered, and
+ * such accesses fault, until the page is mapped or invalidated anew.
  */
 
 #include <viommu/types.h>
@@ -221,7 +223,8 @@ viommu_space_unmap(struct viommu_space *space, viommu_iova_t start,
  * Forget what somebody else has answered about [start, last], and take back
  * the questions about it.  Exactly that is forgotten, to the granule, whatever
  * the policy; unless there are no tables or mappings left for a cut: then all
- * of the mappings that it touches, which will be asked for again.
+ * of the mappings that it touches, which will be asked for again.  What is left
+ * of a mapping is a mapping of its own, and has pages of its own.
  *
  * @param space REMOTE
  * @param start first byte, any

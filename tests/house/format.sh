@@ -4,7 +4,7 @@
 # shellcheck disable=SC2086 # lists of files, without spaces
 cd "$1" || exit 1
 bad=0
-files=$(find include src tests bench examples tools -name '*.[ch]')
+files=$(find include src tests bench examples tools fuzz -name '*.[ch]')
 scripts=$(grep -rlE '^#!/bin/(ba)?sh' run test .ci tests tools 2>/dev/null)
 
 if command -v clang-format >/dev/null; then
