@@ -13,23 +13,14 @@
 #endif
 #endif
 
-/* The header's macros are GNU C, which is pedantically refused where they are
- * used. */
-#ifdef __clang__
-#define VI_PROBE_GNU(probe)                                               \
-	_Pragma("clang diagnostic push")                                  \
-		_Pragma("clang diagnostic ignored "                       \
-			"\"-Wgnu-zero-variadic-macro-arguments\"") probe; \
-	_Pragma("clang diagnostic pop")
-#else
-#define VI_PROBE_GNU(probe) probe
-#endif
-
 #ifdef DTRACE_PROBE1
-#define VI_PROBE1(name, a)    VI_PROBE_GNU(DTRACE_PROBE1(viommu, name, a))
-#define VI_PROBE2(name, a, b) VI_PROBE_GNU(DTRACE_PROBE2(viommu, name, a, b))
-#define VI_PROBE3(name, a, b, c) \
-	VI_PROBE_GNU(DTRACE_PROBE3(viommu, name, a, b, c))
+/* its macros are GNU C, wherever they are used */
+#ifdef __clang__
+#pragma clang diagnostic ignored "-Wgnu-zero-variadic-macro-arguments"
+#endif
+#define VI_PROBE1(name, a)	 DTRACE_PROBE1(viommu, name, a)
+#define VI_PROBE2(name, a, b)	 DTRACE_PROBE2(viommu, name, a, b)
+#define VI_PROBE3(name, a, b, c) DTRACE_PROBE3(viommu, name, a, b, c)
 #else
 #define VI_PROBE1(name, a)	 ((void)(a))
 #define VI_PROBE2(name, a, b)	 ((void)(a), (void)(b))
