@@ -53,7 +53,7 @@ struct viommu_config {
 	uint32_t barrier;	      /* enum viommu_barrier */
 	uint32_t max_endpoints;	      /* 0: 65,536 */
 	/** threads that do DMA: each from its first access until it exits;
-	 * 2 KiB each, allocated at once; 0: 256 */
+	 * some 2 KiB each, allocated at once; 0: 256 */
 	uint32_t max_threads;
 	uint32_t reserved;     /* 0 */
 	uint64_t max_mappings; /* in all spaces together; 0: 2^24 */
