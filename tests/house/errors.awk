@@ -4,6 +4,8 @@
 # mode=documented: "function ERRNO", a line for each error that @return names.
 # An @return that begins with "as viommu_f()" has those of f, too, but for those
 # that it says are "never" returned.
+# mode=open: the functions that return others besides: @return ends with what a
+# system call failed with, or is, after some, "as viommu_f()".
 # mode=wrappers: a C function for each that returns an error, which passes the
 # call on and records what came back (errors.h).
 # mode=functions: the names of those.
@@ -33,6 +35,8 @@ function declared(doc, decl, f, type, ret, n, i, word)
 	gsub(/\n/, " ", ret)
 	if (match(ret, /^as viommu_[a-z0-9_]+\(\)/))
 		as[f] = substr(ret, 4, RLENGTH - 5)
+	if (ret ~ /or what .*failed with|, or as viommu_[a-z0-9_]+\(\)/)
+		others[f] = 1
 	while (match(ret, /(never )?-E[A-Z0-9]+/)) {
 		word = substr(ret, RSTART, RLENGTH)
 		ret = substr(ret, RSTART + RLENGTH)
@@ -101,7 +105,10 @@ END {
 			print name[i]
 		else if (mode == "wrappers")
 			wrapper(name[i])
-		else
+		else if (mode == "open") {
+			if (name[i] in others)
+				print name[i]
+		} else
 			for (e in errnos)
 				if (documents(name[i], e))
 					print name[i] " " e

@@ -1,8 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
-# errors.sh functions|wrappers|documented HEADER...: see errors.awk.
+# errors.sh functions|wrappers|documented|open HEADER...: see errors.awk.
 # errors.sh check HEADER... -- PROGRAM...: run the programs; each error that the
-# headers document is returned to one of them, and no other error is.
+# headers document is returned to one of them, and no other error is, unless
+# the function is open.
 set -eu
 mode=$1
 shift
@@ -45,7 +46,9 @@ check)
 		>"$tmp/functions"
 	sort -u "$tmp/log" | join - "$tmp/functions" >"$tmp/seen"
 	comm -23 "$tmp/documented" "$tmp/seen" >"$tmp/missing"
-	comm -13 "$tmp/documented" "$tmp/seen" >"$tmp/untold"
+	xargs awk -v mode=open -f "$awk" <"$tmp/headers" | sort -u >"$tmp/open"
+	comm -13 "$tmp/documented" "$tmp/seen" | join -v 1 - "$tmp/open" \
+		>"$tmp/untold"
 	sed 's/^/documented, but no test gets it: /' "$tmp/missing"
 	sed 's/^/returned, but not documented: /' "$tmp/untold"
 	[ ! -s "$tmp/missing" ] && [ ! -s "$tmp/untold" ] || bad=1

@@ -827,6 +827,41 @@ static void short_of_seats_is_not_broken(void **state)
 	fix_free(x);
 }
 
+static void *pop_thread(void *arg)
+{
+	return (void *)(intptr_t)pop(arg);
+}
+
+/* What was pushed stays so until there is a seat. */
+static void short_of_seats_publishes_later(void **state)
+{
+	const struct viommu_config cfg = { .size = sizeof(cfg),
+					   .max_threads = 1 };
+	struct fix *x = fix_make(&cfg);
+	pthread_t thread;
+	struct seat seat;
+	uint32_t id, len;
+	void *rc;
+
+	(void)state;
+	ring_buffer(&x->ring, 0, DATA, 16, WRITABLE, 0);
+	ring_offer(&x->ring, 0);
+	/* by a thread that leaves its seat */
+	assert_int_equal(pthread_create(&thread, NULL, pop_thread, x), 0);
+	assert_int_equal(pthread_join(thread, &rc), 0);
+	assert_null(rc);
+	viommu_virtqueue_push(x->vq, &x->e, 5);
+	seat_sit(&seat, viommu_memory_of(x->g->vi));
+	assert_int_equal(viommu_virtqueue_publish(x->vq), -EAGAIN);
+	assert_int_equal(ring_used_idx(&x->ring), 0);
+	seat_leave(&seat);
+	assert_int_equal(viommu_virtqueue_publish(x->vq), 1);
+	assert_true(ring_take(&x->ring, &id, &len));
+	assert_int_equal(len, 5);
+	assert_null(viommu_virtqueue_broken(x->vq));
+	fix_free(x);
+}
+
 /* ------------------------------------------------------------------ fuzz */
 
 static uint64_t rnd(uint64_t *seed)
@@ -952,6 +987,7 @@ int main(void)
 		T(head_offered_twice),
 		T(ring_is_taken_away),
 		cmocka_unit_test(short_of_seats_is_not_broken),
+		cmocka_unit_test(short_of_seats_publishes_later),
 		T(fuzz),
 	};
 
