@@ -156,7 +156,8 @@ VIOMMU_API void viommu_endpoint_detach(struct viommu_endpoint *ep,
  * The device has been reset.
  *
  * @param ep endpoint, given up or not
- * @return 0, -EBUSY (an access or map from before is still there)
+ * @return 0, -EBUSY (an access or map from before is still there, or its expire
+ *         handler is running)
  *
  * Context: any thread.
  */

@@ -52,7 +52,8 @@ struct viommu_config {
 	const struct viommu_env *env; /* hooks; copied; NULL: libc's */
 	uint32_t barrier;	      /* enum viommu_barrier */
 	uint32_t max_endpoints;	      /* 0: 65,536 */
-	/** threads that do DMA: each from its first access until it exits;
+	/** threads that do DMA: each from its first access until it exits, but
+	 * none for viommu_poll();
 	 * some 2 KiB each, allocated at once; 0: 256 */
 	uint32_t max_threads;
 	uint32_t reserved;     /* 0 */

@@ -22,7 +22,7 @@
 #include "table/radix.h"
 
 enum {
-	VI_BURSTS = 3, /* endpoints at once: one short pin is left for faults */
+	VI_BURSTS = 3, /* endpoints at once: see VI_SEAT_SHORT */
 };
 
 struct vi_burst {
