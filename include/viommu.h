@@ -7,8 +7,8 @@
  * All of the core.  Guest interfaces and device servers are asked for by
  * name: <viommu/guest/...>, <viommu/serve/...>.
  *
- * Seven nouns: instance, memory, space, endpoint, dma, fence (notifier is to
- * come); two values: mapping, fault.  One law: nothing is taken from a device
+ * Seven nouns: instance, memory, space, endpoint, dma, fence, notifier; two
+ * values: mapping, fault.  One law: nothing is taken from a device
  * except through a fence (docs/LAW.md).
  *
  * Unless a function says otherwise: any thread may call it, it does not
@@ -20,6 +20,7 @@
 #include <viommu/fault.h>
 #include <viommu/fence.h>
 #include <viommu/memory.h>
+#include <viommu/notifier.h>
 #include <viommu/space.h>
 #include <viommu/types.h>
 #include <viommu/viommu.h>

@@ -95,7 +95,7 @@ viommu_endpoint_create(struct viommu *vi,
  * @param f  fence: once done its DMA maps are gone, and no fault callback of
  *           it is running or will, nor an expire callback
  *
- * Context: any thread; does not block; cannot fail.
+ * Context: any thread; cannot fail; its notifiers are told here, and may sleep.
  */
 VIOMMU_API void viommu_endpoint_destroy(struct viommu_endpoint *ep,
 					struct viommu_fence *f);
@@ -131,9 +131,12 @@ VIOMMU_API uint32_t viommu_endpoint_id(const struct viommu_endpoint *ep);
  * @param space of the same instance
  * @param f     fence for the space it left
  * @return 0, -EADDRNOTAVAIL (a MAPPED space maps one of its reserved ranges),
- *         -EINVAL (another instance's space); on error it stays where it was
+ *         -EINVAL (another instance's space), or what a notifier of @p ep
+ *         answered, who was told to forget the old space and refused the new
+ *         one; on error it stays where it was, but if a notifier refused, @p f
+ *         has to be committed
  *
- * Context: any thread.
+ * Context: any thread; notifiers are told here, and may sleep.
  */
 VIOMMU_API VIOMMU_MUST_CHECK int
 viommu_endpoint_attach(struct viommu_endpoint *ep, struct viommu_space *space,
@@ -156,8 +159,8 @@ VIOMMU_API void viommu_endpoint_detach(struct viommu_endpoint *ep,
  * The device has been reset.
  *
  * @param ep endpoint, given up or not
- * @return 0, -EBUSY (an access or map from before is still there, or its expire
- *         handler is running)
+ * @return 0, -EBUSY (an access or map from before is still there, or a
+ *         notifier's hold, or its expire handler is running)
  *
  * Context: any thread.
  */

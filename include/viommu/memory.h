@@ -34,7 +34,7 @@ struct viommu_region {
 	/** where it is; or NULL: map @p fd at @p fd_offset.  Stays the
 	 * caller's, and valid until viommu_memory_remove()'s fence is done */
 	void *host;
-	uint32_t prot; /* READ, or READ and WRITE */
+	uint32_t prot; /* READ, WRITE or both */
 	int32_t fd;    /* without @p host; not kept: may be closed on return */
 	uint64_t fd_offset; /* any; need not be page aligned */
 };
@@ -82,9 +82,9 @@ VIOMMU_API void viommu_memory_destroy(struct viommu_memory *mem,
  *         or neither host nor fd), -ERANGE (the file is too short), -EACCES
  *         (the fd lacks what prot wants), -EBADF (the fd is no regular file
  *         that can be mapped), -EOVERFLOW (gpa is 2^55 or more away from its
- *         pointer), -ENOMEM
+ *         pointer), -ENOMEM, or what a notifier answered
  *
- * Context: any thread; may block in mmap(2).
+ * Context: any thread; may block in mmap(2); notifiers are told here.
  */
 VIOMMU_API VIOMMU_MUST_CHECK int
 viommu_memory_add(struct viommu_memory *mem, const struct viommu_region *r);
@@ -100,12 +100,29 @@ viommu_memory_add(struct viommu_memory *mem, const struct viommu_region *r);
  * @return 0, -ENOENT (no region there), -ERANGE (would cut a region),
  *         -EINVAL (wraps); on error nothing has changed
  *
- * Context: any thread; does not block.
+ * Context: any thread; notifiers are told here, and may sleep.
  */
 VIOMMU_API VIOMMU_MUST_CHECK int viommu_memory_remove(struct viommu_memory *mem,
 						      viommu_gpa_t gpa,
 						      uint64_t len,
 						      struct viommu_fence *f);
+
+/**
+ * Find the first region whose last byte is at or after @p gpa: the iterator.
+ *
+ * @param mem memory
+ * @param gpa where to start looking
+ * @param out size is set; a copy of the region, whose host is where it is, also
+ *            if it came by fd, which is then -1
+ * @return 0, -ENOENT (none), -EINVAL (size is that of a later version)
+ *
+ * Context: any thread.  The region may be gone by the time it is read: only a
+ * notifier of an endpoint with this memory may keep its pointer, until it is
+ * told that it goes.
+ */
+VIOMMU_API VIOMMU_MUST_CHECK int viommu_memory_next(struct viommu_memory *mem,
+						    viommu_gpa_t gpa,
+						    struct viommu_region *out);
 
 /**
  * Copy out of guest memory, untranslated.  Front-ends read their tables so.
@@ -171,6 +188,20 @@ VIOMMU_API void viommu_memory_dirty_stop(struct viommu_memory *mem,
 					 struct viommu_fence *f);
 
 /**
+ * Mark pages as written, by somebody who does not go through the library: a
+ * device behind a host IOMMU.  Without a log, and where no memory is, nothing
+ * happens.
+ *
+ * @param mem memory
+ * @param gpa first byte
+ * @param len bytes; 0 is fine
+ *
+ * Context: any thread, also a notifier's callback.
+ */
+VIOMMU_API void viommu_memory_dirty_mark(struct viommu_memory *mem,
+					 viommu_gpa_t gpa, uint64_t len);
+
+/**
  * Fetch which pages were written since the last fetch, and clear them in the
  * log.  Copy the pages afterwards: what is written to one later is logged
  * again, so nothing is missed.  A page that is mapped for writing right now is
@@ -186,7 +217,7 @@ VIOMMU_API void viommu_memory_dirty_stop(struct viommu_memory *mem,
  * @return how many are; -ENOENT (no log), -EINVAL (not aligned, len 0, or
  *         wraps)
  *
- * Context: any thread; holds up unmaps that wrote, and other changes of @p mem,
+ * Context: any thread; notifiers are asked here; holds up unmaps that wrote, and other changes of @p mem,
  * for some milliseconds per TiB; may take a membarrier(2).
  */
 VIOMMU_API VIOMMU_MUST_CHECK int64_t

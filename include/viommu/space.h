@@ -144,10 +144,11 @@ VIOMMU_API void viommu_space_destroy(struct viommu_space *space,
  *         a granule of 2^n < 256, gpa 2^(55+n) or more away from start),
  *         -EADDRNOTAVAIL (on a range that an attached endpoint reserves),
  *         -EEXIST (overlaps a mapping), -ENOSPC (max_mappings, or the limit of
- *         tables), -ENOMEM
+ *         tables), -ENOMEM; or what a notifier answered (notifier.h)
  *
  * Context: any thread; writers of one space take turns, DMA goes on.  In a
- * REMOTE space settled handlers may run here.
+ * REMOTE space settled handlers may run here.  Where notifiers follow the space
+ * they are called here, by whoever changes it, and may sleep.
  */
 VIOMMU_API VIOMMU_MUST_CHECK int
 viommu_space_map(struct viommu_space *space, const struct viommu_mapping *m);
@@ -184,7 +185,8 @@ viommu_space_map_list(struct viommu_space *space, viommu_iova_t iova,
  * @param f     fence: gathers what m covers; once done, nobody uses what was
  *              there
  * @return as viommu_space_map(), but never -EEXIST; -ERANGE also if the policy
- *         refuses a cut; on error nothing has changed
+ *         refuses a cut; on error nothing has changed, but if a notifier
+ *         refused, it may hold @p f, which has to be committed
  *
  * Context: as viommu_space_map(); new accesses may go on through the old
  * mapping until @p f is committed.
@@ -208,7 +210,8 @@ viommu_space_remap(struct viommu_space *space, const struct viommu_mapping *m,
  *         IDENTITY space), -ERANGE (would cut a mapping, and the policy is
  *         REFUSE, or SPLIT and it is cut off the granule), -ENOSPC (a cut makes
  *         one mapping more than max_mappings, or more tables than there may
- *         be), -ENOMEM (tables for a cut); on error nothing has changed
+ *         be), -ENOMEM (tables for a cut), or what a notifier answered that
+ *         was asked about a cut; on error nothing has changed
  *
  * Context: any thread; allocates nothing, and cannot fail, unless it cuts a
  * mapping; new accesses may go on through the old mapping until @p f is
@@ -222,8 +225,8 @@ viommu_space_unmap(struct viommu_space *space, viommu_iova_t start,
 /**
  * Forget what somebody else has answered about [start, last], and take back
  * the questions about it.  Exactly that is forgotten, to the granule, whatever
- * the policy; unless there are no tables or mappings left for a cut: then all
- * of the mappings that it touches, which will be asked for again.  What is left
+ * the policy; unless there are no tables or mappings left for a cut, or a
+ * notifier refuses it: then all of the mappings that it touches, which will be asked for again.  What is left
  * of a mapping is a mapping of its own, and has pages of its own.
  *
  * @param space REMOTE

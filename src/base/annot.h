@@ -53,6 +53,11 @@ enum vi_mutant {
 	VI_MUTANT_NO_MEMBARRIER = 10, /* the taker of asymmetric seats */
 	VI_MUTANT_SETTLE_INSIDE = 11, /* between two publications of a pin */
 	VI_MUTANT_NO_HEIRS = 12,      /* a scan ignores inherited pins */
+	VI_MUTANT_NOTIFY_REPLAY_EARLY = 13, /* before it is told of changes */
+	VI_MUTANT_NOTIFY_UNORDERED = 14,    /* told without the notify lock */
+	VI_MUTANT_NOTIFY_NO_UNDO = 15,	    /* a refusal is not taken back */
+	VI_MUTANT_NOTIFY_NO_SWITCH = 16,    /* attach tells nobody */
+	VI_MUTANT_NOTIFY_NO_WAIT = 17, /* removal, for a running callback */
 };
 #ifndef VI_MUTANT
 #define VI_MUTANT 0

@@ -4,7 +4,7 @@
 
 /*
  * A mutex that clang's thread-safety analysis knows.  Ranks, outermost first:
- * instance (topology) > space, memory > backings, table pool, pending fences >
+ * notify > instance (topology) > space, memory > backings, table pool, pending fences >
  * seat > asking; REMOTE spaces' list, space > a space's questions.
  */
 

@@ -24,6 +24,7 @@
 #include "base/barrier.h"
 #include "base/range.h"
 #include "core/fence.h"
+#include "core/notifier.h"
 
 enum {
 	PAGE_LG2 = 12, /* the smallest page that can be logged */
@@ -208,6 +209,25 @@ void vi_dirty_mark_held_slow(struct viommu_memory *mem, uint64_t gpa,
 	vi_unlock(&mem->lock);
 }
 
+void viommu_memory_dirty_mark(struct viommu_memory *mem, viommu_gpa_t gpa,
+			      uint64_t len)
+{
+	uint64_t last = last_of(gpa, len);
+	struct vi_region *r;
+
+	if (!len || !vi_dirty_on_held(mem))
+		return;
+	vi_lock(&mem->lock);
+	r = vi_memory_first_locked(mem, gpa, last);
+	for (; r; r = vi_memory_after_locked(mem, r, last)) {
+		uint64_t start = vi_max(gpa, r->gpa);
+
+		vi_dirty_mark_slow(mem, start,
+				   vi_min(last, r->last) - start + 1);
+	}
+	vi_unlock(&mem->lock);
+}
+
 /* Each range of GPA where [host, host + len - 1] is shown. */
 typedef void shown_fn(void *arg, uint64_t gpa, uint64_t last);
 
@@ -297,14 +317,13 @@ static void region_clean_locked(struct viommu_memory *mem,
 {
 	uint64_t first = r->gpa & ~vi_mask(log->page_lg2);
 	uint64_t last = r->last | vi_mask(log->page_lg2);
-	size_t i = vi_memory_find_locked(mem, first);
 	struct words words = words_of(log, r->gpa, r->last);
 	struct word w;
 
-	if (i < mem->nregions && mem->regions[i]->gpa < r->gpa)
+	/* @r itself is not among them yet */
+	if (vi_memory_first_locked(mem, first, r->gpa))
 		words.page++;
-	i = vi_memory_find_locked(mem, r->last);
-	if (i < mem->nregions && mem->regions[i]->gpa <= last) {
+	if (vi_memory_first_locked(mem, r->last, last)) {
 		if (!words.last)
 			return;
 		words.last--;
@@ -410,12 +429,14 @@ static void after_accesses(struct viommu_memory *mem, struct viommu_fence *f,
 static int start_locked(struct viommu_memory *mem, struct vi_dirty *log)
 	VI_REQUIRES(&mem->lock)
 {
+	struct vi_region *r;
 	int rc = 0;
 
 	if (atomic_load(&mem->dirty))
 		return -EBUSY;
-	for (size_t i = 0; i < mem->nregions && !rc; i++)
-		rc = region_cover(log, mem->regions[i]);
+	r = vi_memory_first_locked(mem, 0, UINT64_MAX);
+	for (; r && !rc; r = vi_memory_after_locked(mem, r, UINT64_MAX))
+		rc = region_cover(log, r);
 	if (!rc) {
 		atomic_fetch_add(&log->refs, 1);
 		atomic_store(&mem->dirty, log);
@@ -436,9 +457,13 @@ int viommu_memory_dirty_start(struct viommu_memory *mem, uint64_t page_size,
 	log = log_make(mem->vi, (unsigned)__builtin_ctzll(page_size));
 	if (!log)
 		return -ENOMEM;
+	vi_lock(&mem->vi->notify_lock);
 	vi_lock(&mem->lock);
 	rc = start_locked(mem, log);
 	vi_unlock(&mem->lock);
+	if (!rc)
+		vi_notify_dirty(mem, VIOMMU_DIRTY_START, 0, UINT64_MAX);
+	vi_unlock(&mem->vi->notify_lock);
 	if (rc) {
 		log_put(log);
 		return rc;
@@ -454,10 +479,14 @@ void viommu_memory_dirty_stop(struct viommu_memory *mem, struct viommu_fence *f)
 {
 	struct vi_dirty *log;
 
+	vi_lock(&mem->vi->notify_lock);
 	/* under the lock, where unmaps and fetches look */
 	vi_lock(&mem->lock);
 	log = atomic_exchange(&mem->dirty, NULL);
 	vi_unlock(&mem->lock);
+	if (log)
+		vi_notify_dirty(mem, VIOMMU_DIRTY_STOP, 0, UINT64_MAX);
+	vi_unlock(&mem->vi->notify_lock);
 	if (log)
 		after_accesses(mem, f, &log->stopped);
 }
@@ -503,11 +532,10 @@ static void fetch_held(void *arg, uint64_t gpa, uint64_t last)
 static void fetch_held_range_locked(struct fetch *f, uint64_t gpa,
 				    uint64_t last) VI_REQUIRES(&f->mem->lock)
 {
-	size_t i = vi_memory_find_locked(f->mem, gpa);
+	struct vi_region *r = vi_memory_first_locked(f->mem, gpa, last);
 
-	for (; i < f->mem->nregions && f->mem->regions[i]->gpa <= last; i++)
-		fetch_held(f, vi_max(gpa, f->mem->regions[i]->gpa),
-			   vi_min(last, f->mem->regions[i]->last));
+	for (; r; r = vi_memory_after_locked(f->mem, r, last))
+		fetch_held(f, vi_max(gpa, r->gpa), vi_min(last, r->last));
 }
 
 /* The fetch has the memory's lock, which the analysis cannot know. */
@@ -541,12 +569,13 @@ static void fetch_region(struct fetch *f, const struct vi_region *r)
 /* The maps first: one that is let go of meanwhile marks before that. */
 static void fetch_locked(struct fetch *f) VI_REQUIRES(&f->mem->lock)
 {
-	size_t i = vi_memory_find_locked(f->mem, f->gpa);
+	struct vi_region *r;
 
 	vi_pin_writers(f->mem->vi, f->mem, fetch_writer, f);
 	VI_WINDOW();
-	for (; i < f->mem->nregions && f->mem->regions[i]->gpa <= f->last; i++)
-		fetch_region(f, f->mem->regions[i]);
+	r = vi_memory_first_locked(f->mem, f->gpa, f->last);
+	for (; r; r = vi_memory_after_locked(f->mem, r, f->last))
+		fetch_region(f, r);
 }
 
 static int fetch_try_locked(struct fetch *f, uint64_t len, uint64_t *words)
@@ -578,6 +607,10 @@ int64_t viommu_memory_dirty_fetch(struct viommu_memory *mem, viommu_gpa_t gpa,
 
 	if (!len || f.last < gpa)
 		return -EINVAL;
+	vi_lock(&mem->vi->notify_lock);
+	if (atomic_load(&mem->dirty))
+		vi_notify_dirty(mem, VIOMMU_DIRTY_SYNC, gpa, f.last);
+	vi_unlock(&mem->vi->notify_lock);
 	vi_lock(&f.mem->lock);
 	rc = fetch_try_locked(&f, len, &words);
 	vi_unlock(&f.mem->lock);

@@ -14,6 +14,7 @@
 #include "core/fence.h"
 #include "core/instance.h"
 #include "core/memory.h"
+#include "core/notifier.h"
 #include "core/space.h"
 
 static void endpoint_free(struct vi_retire *retire)
@@ -101,6 +102,9 @@ void viommu_endpoint_destroy(struct viommu_endpoint *ep, struct viommu_fence *f)
 	struct viommu *vi = ep->vi;
 
 	viommu_endpoint_detach(ep, f);
+	vi_lock(&ep->vi->notify_lock);
+	vi_notify_destroy(ep);
+	vi_unlock(&ep->vi->notify_lock);
 	vi_lock(&ep->vi->lock);
 	vi_list_remove(&ep->link);
 	vi->nendpoints--;
@@ -195,6 +199,32 @@ static int see_locked(struct viommu_endpoint *ep, struct viommu_space *space,
 	return rc;
 }
 
+bool vi_endpoint_may_see(struct viommu_endpoint *ep, struct viommu_space *space)
+{
+	bool clash;
+
+	vi_lock(&space->lock);
+	clash = reserves_mapped_locked(ep, space);
+	vi_unlock(&space->lock);
+	return !clash;
+}
+
+static int attach_locked(struct viommu_endpoint *ep, struct viommu_space *space,
+			 struct viommu_space **old, struct viommu_fence *f)
+	VI_REQUIRES(&ep->vi->notify_lock)
+{
+	int rc = 0;
+
+	if (ep->notifiers && ep->attached != space)
+		rc = vi_notify_switch(ep, space, f);
+	if (rc)
+		return rc;
+	vi_lock(&ep->vi->lock);
+	rc = see_locked(ep, space, old);
+	vi_unlock(&ep->vi->lock);
+	return rc;
+}
+
 int viommu_endpoint_attach(struct viommu_endpoint *ep,
 			   struct viommu_space *space, struct viommu_fence *f)
 {
@@ -204,9 +234,9 @@ int viommu_endpoint_attach(struct viommu_endpoint *ep,
 
 	if (vi != space->vi)
 		return -EINVAL;
-	vi_lock(&ep->vi->lock);
-	rc = see_locked(ep, space, &old);
-	vi_unlock(&ep->vi->lock);
+	vi_lock(&ep->vi->notify_lock);
+	rc = attach_locked(ep, space, &old, f);
+	vi_unlock(&ep->vi->notify_lock);
 	if (rc || old == space)
 		return rc;
 	atomic_fetch_add_explicit(&ep->attaches, 1, memory_order_relaxed);
@@ -224,9 +254,12 @@ void viommu_endpoint_detach(struct viommu_endpoint *ep, struct viommu_fence *f)
 	struct viommu *vi = ep->vi;
 	struct viommu_space *old;
 
+	vi_lock(&ep->vi->notify_lock);
 	vi_lock(&ep->vi->lock);
 	(void)see_locked(ep, NULL, &old); /* nothing to clash with */
 	vi_unlock(&ep->vi->lock);
+	vi_notify_leave(ep, old, f);
+	vi_unlock(&ep->vi->notify_lock);
 	/* whatever it saw, also before an earlier detachment */
 	vi_fence_gather(f, vi,
 			&(struct vi_extent){ .ep = ep, .last = UINT64_MAX });
@@ -276,7 +309,7 @@ static bool let_go_locked(struct viommu_endpoint *ep) VI_REQUIRES(&ep->vi->lock)
 	struct vi_extent what = { .ep = ep, .last = UINT64_MAX };
 	struct vi_taking t = { .seq = ep->given_up_seq, .what = &what, .n = 1 };
 
-	return vi_fence_clear(ep->vi, &t);
+	return vi_fence_clear(ep->vi, &t) && !vi_hold_exists(ep);
 }
 
 int viommu_endpoint_recover(struct viommu_endpoint *ep)
@@ -369,9 +402,12 @@ int viommu_endpoint_reserve(struct viommu_endpoint *ep,
 
 	if (r->last < r->start || r->kind > VIOMMU_RESERVED_MSI || r->reserved)
 		return -EINVAL;
+	/* somebody may be told of a mapping that the table has not yet */
+	vi_lock(&ep->vi->notify_lock);
 	vi_lock(&ep->vi->lock);
 	rc = reserve_locked(ep, r);
 	vi_unlock(&ep->vi->lock);
+	vi_unlock(&ep->vi->notify_lock);
 	return rc;
 }
 

@@ -15,15 +15,17 @@ struct viommu_endpoint {
 	 * Written with vi->lock held; accesses read it, publish a pin, and
 	 * read it again */
 	_Atomic(struct viommu_space *) space;
-	struct viommu_space *attached; /* VI_GUARDED(vi->lock) */
-	_Atomic(bool) given_up;	       /* written with vi->lock held */
-	uint64_t given_up_seq; /* VI_GUARDED(vi->lock): when, as pins go */
+	/* VI_GUARDED(vi->lock; to write, vi->notify_lock as well) */
+	struct viommu_space *attached;
+	_Atomic(bool) given_up; /* written with vi->lock held */
+	uint64_t given_up_seq;	/* VI_GUARDED(vi->lock): when, as pins go */
 	uint32_t id, pasid;
 	viommu_fault_fn *fault;
 	viommu_expire_fn *expire;
 	void *arg;
 	struct vi_list link;	   /* VI_GUARDED(vi->lock) */
 	struct vi_list space_link; /* VI_GUARDED(vi->lock and space->lock) */
+	uint32_t notifiers;	   /* VI_GUARDED(vi->notify_lock) */
 	/* sorted.  VI_GUARDED(vi->lock and, if attached, space->lock to write)
 	 */
 	struct viommu_reserved *reserved;
@@ -37,6 +39,10 @@ struct viommu_endpoint {
 const struct viommu_reserved *
 vi_endpoint_reserved(const struct viommu_endpoint *ep, uint64_t start,
 		     uint64_t last);
+
+/* Does @space keep off what @ep reserves?  With vi->notify_lock held. */
+bool vi_endpoint_may_see(struct viommu_endpoint *ep,
+			 struct viommu_space *space);
 
 /*
  * @ep is in the way of a fence.  Has it been given up?  If it was not, and the

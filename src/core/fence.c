@@ -35,6 +35,7 @@
 #include "base/range.h"
 #include "core/endpoint.h"
 #include "core/instance.h"
+#include "core/notifier.h"
 
 enum {
 	EXTENTS = 7,
@@ -563,6 +564,24 @@ struct overdue {
 	struct vi_pin *heir;
 };
 
+/* No pin is in the way, but perhaps a notifier's hold. */
+static struct vi_pin *hold_inherit_locked(struct viommu *vi, struct fence *f,
+					  struct vi_extent *out)
+	VI_REQUIRES(&vi->pending_lock)
+{
+	struct viommu_endpoint *ep =
+		vi_hold_owner_locked(vi, (struct viommu_fence *)(void *)f);
+
+	if (!ep)
+		return NULL;
+	*out = (struct vi_extent){ .ep = ep, .last = UINT64_MAX };
+	if (f->n) {
+		out->start = f->what[0].start;
+		out->last = f->what[0].last;
+	}
+	return vi_pin_inherit_endpoint(vi, ep);
+}
+
 /* Take one; its time is set anew. */
 static bool overdue_take(struct viommu *vi, uint64_t now, struct overdue *out)
 {
@@ -589,6 +608,8 @@ static bool overdue_take(struct viommu *vi, uint64_t now, struct overdue *out)
 			f->deadline = later(now, timeout_of(f));
 		f->due = f->deadline;
 		out->heir = vi_pin_inherit(vi, &t, &held);
+		if (!out->heir)
+			out->heir = hold_inherit_locked(vi, f, &held);
 		out->ep = held.ep;
 		out->expiry.start = held.start;
 		out->expiry.last = held.last;

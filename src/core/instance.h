@@ -37,7 +37,12 @@ struct viommu {
 	struct vi_table_pool tables;
 	struct viommu_memory *memory;
 
-	/* topology: who exists, who sees what.  Outermost. */
+	/* what somebody is told happens under this one: see notifier.c.
+	 * Outermost */
+	struct vi_lock notify_lock;
+	struct vi_list notifiers; /* VI_GUARDED(notify_lock) */
+
+	/* topology: who exists, who sees what */
 	struct vi_lock lock;
 	struct vi_list endpoints[VI_EP_BUCKETS]; /* VI_GUARDED(lock) */
 	struct vi_list spaces;			 /* VI_GUARDED(lock) */
@@ -63,6 +68,7 @@ struct viommu {
 	pthread_cond_t done;		 /* a fence without callback is done,
 					  * or one has failed */
 	struct vi_list pending;		 /* VI_GUARDED(pending_lock) */
+	struct vi_list holding;		 /* notifiers': likewise */
 	uint64_t waits[VI_WAIT_BUCKETS]; /* VI_GUARDED(pending_lock) */
 	uint64_t wait_max;		 /* VI_GUARDED(pending_lock) */
 };

@@ -17,6 +17,7 @@
 #include "core/dirty.h"
 #include "core/fence.h"
 #include "core/instance.h"
+#include "core/notifier.h"
 
 /* A generation that no memory had before, nor will have. */
 static uint64_t generation_next(void)
@@ -56,7 +57,6 @@ static void memory_retired(struct vi_retire *retire)
 
 	vi_radix_fini(&mem->table);
 	vi_lock_fini(&mem->lock);
-	vi_free(&mem->vi->env, mem->regions);
 	memory_put(mem);
 }
 
@@ -84,42 +84,56 @@ int viommu_memory_create(struct viommu *vi, struct viommu_memory **out)
 	return 0;
 }
 
-/* ---- regions, sorted -------------------------------------------------- */
+/* ---- regions, by GPA --------------------------------------------------- */
 
-size_t vi_memory_find_locked(struct viommu_memory *mem, uint64_t gpa)
+struct vi_region *vi_memory_first_locked(struct viommu_memory *mem,
+					 uint64_t gpa, uint64_t last)
 {
-	size_t lo = 0, hi = mem->nregions;
+	struct vi_icursor at = { 0 };
+	struct vi_inode *n = vi_itree_next(&mem->by_gpa, mem, gpa, last, &at);
 
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-
-		if (mem->regions[mid]->last < gpa)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo;
+	return n ? vi_list_of(n, struct vi_region, by_gpa) : NULL;
 }
 
-/* Room for one more, so that inserting cannot fail. */
-static int regions_reserve_locked(struct viommu_memory *mem)
-	VI_REQUIRES(&mem->lock)
+struct vi_region *vi_memory_after_locked(struct viommu_memory *mem,
+					 const struct vi_region *r,
+					 uint64_t last)
 {
-	size_t room = mem->room ? 2 * mem->room : 16;
-	struct vi_region **p;
+	if (r->last >= last)
+		return NULL;
+	return vi_memory_first_locked(mem, r->last + 1, last);
+}
 
-	if (mem->nregions < mem->room)
-		return 0;
-	p = vi_alloc(&mem->vi->env, room * sizeof(struct vi_region *),
-		     sizeof(void *));
-	if (!p)
-		return -ENOMEM;
-	if (mem->nregions)
-		memcpy(p, mem->regions,
-		       mem->nregions * sizeof(struct vi_region *));
-	vi_free(&mem->vi->env, mem->regions);
-	mem->regions = p;
-	mem->room = room;
+static void region_describe(const struct vi_region *r,
+			    struct viommu_region *out)
+{
+	*out = (struct viommu_region){
+		.size = sizeof(*out),
+		.gpa = r->gpa,
+		.len = r->last - r->gpa + 1,
+		.host = (void *)(uintptr_t)r->host.start,
+		.prot = r->prot,
+		.fd = -1,
+	};
+}
+
+int viommu_memory_next(struct viommu_memory *mem, viommu_gpa_t gpa,
+		       struct viommu_region *out)
+{
+	struct viommu_region c;
+	struct vi_region *r;
+
+	if (out->size > sizeof(c))
+		return -EINVAL;
+	vi_lock(&mem->lock);
+	r = vi_memory_first_locked(mem, gpa, UINT64_MAX);
+	if (r)
+		region_describe(r, &c);
+	vi_unlock(&mem->lock);
+	if (!r)
+		return -ENOENT;
+	c.size = out->size;
+	memcpy(out, &c, out->size);
 	return 0;
 }
 
@@ -145,6 +159,10 @@ static int region_make(struct viommu_memory *mem, const struct viommu_region *c,
 	r->mem = mem;
 	r->gpa = c->gpa;
 	r->last = c->gpa + (c->len - 1);
+	r->prot = c->prot;
+	r->by_gpa.key = mem;
+	r->by_gpa.start = r->gpa;
+	r->by_gpa.last = r->last;
 	r->host.key = mem;
 	r->host.start = (uintptr_t)host;
 	r->host.last = (uintptr_t)host + (c->len - 1);
@@ -153,32 +171,49 @@ static int region_make(struct viommu_memory *mem, const struct viommu_region *c,
 	return 0;
 }
 
-static int region_publish_locked(struct viommu_memory *mem, struct vi_region *r,
-				 uint32_t prot) VI_REQUIRES(&mem->lock)
+static int region_publish_locked(struct viommu_memory *mem, struct vi_region *r)
+	VI_REQUIRES(&mem->lock)
 {
-	size_t i = vi_memory_find_locked(mem, r->gpa);
 	int rc;
 
-	if (i < mem->nregions && mem->regions[i]->gpa <= r->last)
+	if (vi_memory_first_locked(mem, r->gpa, r->last))
 		return -EEXIST;
-	rc = regions_reserve_locked(mem);
-	if (rc)
-		return rc;
 	/* no access may find memory whose log is not there */
 	rc = vi_dirty_cover_locked(mem, r);
 	if (rc)
 		return rc;
-	rc = vi_radix_map(&mem->table, r->gpa, r->last, r->host.start, prot);
+	rc = vi_radix_map(&mem->table, r->gpa, r->last, r->host.start, r->prot);
 	if (rc) {
 		vi_dirty_uncover_locked(mem, r, NULL);
 		return rc == -ERANGE ? -EOVERFLOW : rc;
 	}
-	memmove(&mem->regions[i + 1], &mem->regions[i],
-		(mem->nregions - i) * sizeof(struct vi_region *));
-	mem->regions[i] = r;
-	mem->nregions++;
+	vi_itree_insert(&mem->by_gpa, &r->by_gpa);
 	vi_itree_insert(&mem->by_host, &r->host);
 	return 0;
+}
+
+/* Tell, then publish; it may be refused. */
+static int region_add(struct viommu_memory *mem, struct vi_region *r)
+	VI_REQUIRES(&mem->vi->notify_lock)
+{
+	struct viommu_region told;
+	int rc = 0;
+
+	region_describe(r, &told);
+	vi_lock(&mem->lock);
+	if (vi_memory_first_locked(mem, r->gpa, r->last))
+		rc = -EEXIST;
+	vi_unlock(&mem->lock);
+	if (!rc)
+		rc = vi_notify_ram_add(mem, &told);
+	if (rc)
+		return rc;
+	vi_lock(&mem->lock);
+	rc = region_publish_locked(mem, r);
+	vi_unlock(&mem->lock);
+	if (rc)
+		vi_notify_ram_remove(mem, r->gpa, r->last, NULL);
+	return rc;
 }
 
 int viommu_memory_add(struct viommu_memory *mem, const struct viommu_region *in)
@@ -189,7 +224,7 @@ int viommu_memory_add(struct viommu_memory *mem, const struct viommu_region *in)
 
 	if (vi_opts_copy(&c, sizeof(c), in, in->size, sizeof(c)))
 		return -EINVAL;
-	if (!c.len || c.gpa + (c.len - 1) < c.gpa || !(c.prot & VIOMMU_READ) ||
+	if (!c.len || c.gpa + (c.len - 1) < c.gpa || !c.prot ||
 	    (c.prot & ~(uint32_t)(VIOMMU_READ | VIOMMU_WRITE)))
 		return -EINVAL;
 	if (c.host && (uintptr_t)c.host + (c.len - 1) < (uintptr_t)c.host)
@@ -199,9 +234,9 @@ int viommu_memory_add(struct viommu_memory *mem, const struct viommu_region *in)
 	rc = region_make(mem, &c, &r);
 	if (rc)
 		return rc;
-	vi_lock(&mem->lock);
-	rc = region_publish_locked(mem, r, c.prot);
-	vi_unlock(&mem->lock);
+	vi_lock(&mem->vi->notify_lock);
+	rc = region_add(mem, r);
+	vi_unlock(&mem->vi->notify_lock);
 	if (rc)
 		region_free(r); /* no access has seen it */
 	return rc;
@@ -209,57 +244,75 @@ int viommu_memory_add(struct viommu_memory *mem, const struct viommu_region *in)
 
 /* ---- remove ----------------------------------------------------------- */
 
-/* Take regions [i, j) out; they and the tables they leave go with @f. */
-static void regions_remove_locked(struct viommu_memory *mem, size_t i, size_t j,
-				  struct viommu_fence *f)
+static void region_take_locked(struct viommu_memory *mem, struct vi_region *r,
+			       struct viommu_fence *f, struct vi_retire **gone)
 	VI_REQUIRES(&mem->lock)
 {
 	struct vi_removed removed = { 0 };
+
+	vi_radix_unmap(&mem->table, r->gpa, r->last, gone, &removed);
+	vi_fence_gather(f, mem->vi,
+			&(struct vi_extent){
+				.mem = mem, .start = r->gpa, .last = r->last });
+	vi_dirty_uncover_locked(mem, r, gone);
+	vi_itree_remove(&mem->by_gpa, &r->by_gpa);
+	vi_itree_remove(&mem->by_host, &r->host);
+	vi_retire_add(gone, &r->retire);
+}
+
+/* Take those in [gpa, last] out, which cuts none; they and the tables they
+ * leave go with @f. */
+static void regions_remove_locked(struct viommu_memory *mem, uint64_t gpa,
+				  uint64_t last, struct viommu_fence *f)
+	VI_REQUIRES(&mem->lock)
+{
+	struct vi_region *r = vi_memory_first_locked(mem, gpa, last), *next;
 	struct vi_retire *gone = NULL;
 
-	for (size_t k = i; k < j; k++) {
-		struct vi_region *r = mem->regions[k];
-
-		vi_radix_unmap(&mem->table, r->gpa, r->last, &gone, &removed);
-		vi_fence_gather(f, mem->vi,
-				&(struct vi_extent){ .mem = mem,
-						     .start = r->gpa,
-						     .last = r->last });
-		vi_dirty_uncover_locked(mem, r, &gone);
-		vi_itree_remove(&mem->by_host, &r->host);
-		vi_retire_add(&gone, &r->retire);
+	for (; r; r = next) {
+		next = vi_memory_after_locked(mem, r, last);
+		region_take_locked(mem, r, f, &gone);
 	}
 	if (!gone)
 		return;
 	/* windows: after the table, before the fence can be committed */
 	atomic_store(&mem->generation, generation_next());
 	vi_fence_retire(f, gone);
-	memmove(&mem->regions[i], &mem->regions[j],
-		(mem->nregions - j) * sizeof(struct vi_region *));
-	mem->nregions -= j - i;
+}
+
+/* Can [gpa, last] be removed?  0, -ENOENT, -ERANGE. */
+static int regions_check_locked(struct viommu_memory *mem, uint64_t gpa,
+				uint64_t last) VI_REQUIRES(&mem->lock)
+{
+	const struct vi_region *r = vi_memory_first_locked(mem, gpa, last);
+
+	if (!r)
+		return -ENOENT;
+	if (r->gpa < gpa)
+		return -ERANGE;
+	r = vi_memory_first_locked(mem, last, last);
+	return r && r->last > last ? -ERANGE : 0;
 }
 
 int viommu_memory_remove(struct viommu_memory *mem, viommu_gpa_t gpa,
 			 uint64_t len, struct viommu_fence *f)
 {
 	uint64_t last = gpa + (len - 1);
-	size_t i, j;
-	int rc = 0;
+	int rc;
 
 	if (!len)
 		last = UINT64_MAX;
 	if (last < gpa)
 		return -EINVAL;
+	vi_lock(&mem->vi->notify_lock);
 	vi_lock(&mem->lock);
-	i = vi_memory_find_locked(mem, gpa);
-	for (j = i; j < mem->nregions && mem->regions[j]->gpa <= last; j++)
-		if (mem->regions[j]->gpa < gpa || mem->regions[j]->last > last)
-			rc = -ERANGE;
-	if (i == j)
-		rc = -ENOENT;
+	rc = regions_check_locked(mem, gpa, last);
 	if (!rc)
-		regions_remove_locked(mem, i, j, f);
+		regions_remove_locked(mem, gpa, last, f);
 	vi_unlock(&mem->lock);
+	if (!rc)
+		vi_notify_ram_remove(mem, gpa, last, f);
+	vi_unlock(&mem->vi->notify_lock);
 	return rc;
 }
 
@@ -268,7 +321,7 @@ void viommu_memory_destroy(struct viommu_memory *mem, struct viommu_fence *f)
 	VI_BUG_ON(mem == mem->vi->memory);
 	viommu_memory_dirty_stop(mem, f);
 	vi_lock(&mem->lock);
-	regions_remove_locked(mem, 0, mem->nregions, f);
+	regions_remove_locked(mem, 0, UINT64_MAX, f);
 	vi_unlock(&mem->lock);
 	/* L8: also where there was no region, somebody may be looking */
 	vi_fence_gather(f, mem->vi,

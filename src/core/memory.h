@@ -16,13 +16,18 @@ struct vi_region {
 	struct vi_retire retire;
 	struct viommu_memory *mem; /* has a reference */
 	uint64_t gpa, last;
-	struct vi_inode host;	    /* where it is, in the memory's by_host */
+	struct vi_inode by_gpa;	    /* in the memory's trees of regions */
+	struct vi_inode host;	    /* where it is, in by_host */
 	struct vi_backing *backing; /* or NULL: the caller's pointer */
+	uint32_t prot;
 };
 
 /*
  * One tree from GPA to pointer, byte-granular, which accesses read without a
- * lock; and beside it the regions, sorted, for those who add and remove.
+ * lock; and beside it the regions, by GPA and by where they are, for those who
+ * add and remove.  There may be a hundred thousand, some thousands of which
+ * come and go each second: nothing here takes a time that grows with their
+ * number, but with its logarithm.
  */
 struct viommu_memory {
 	/* one line, which every access reads: to the table's top */
@@ -34,9 +39,8 @@ struct viommu_memory {
 	struct vi_radix table; /* writers: lock */
 
 	_Alignas(64) struct vi_lock lock;
-	struct vi_region **regions; /* VI_GUARDED(lock), by gpa */
-	size_t nregions, room;	    /* VI_GUARDED(lock) */
-	struct vi_itree by_host;    /* VI_GUARDED(lock) */
+	struct vi_itree by_gpa;	 /* VI_GUARDED(lock) */
+	struct vi_itree by_host; /* VI_GUARDED(lock) */
 
 	struct vi_lock backings_lock;
 	struct vi_list backings; /* VI_GUARDED(backings_lock) */
@@ -45,9 +49,15 @@ struct viommu_memory {
 	struct vi_retire retire;
 };
 
-/* The first region whose last is at or after @gpa, or nregions. */
-size_t vi_memory_find_locked(struct viommu_memory *mem, uint64_t gpa)
+/* The first region with a byte in [gpa, last], or NULL. */
+struct vi_region *vi_memory_first_locked(struct viommu_memory *mem,
+					 uint64_t gpa, uint64_t last)
 	VI_REQUIRES(&mem->lock);
+
+/* The next one after @r with a byte up to @last, or NULL. */
+struct vi_region *vi_memory_after_locked(struct viommu_memory *mem,
+					 const struct vi_region *r,
+					 uint64_t last) VI_REQUIRES(&mem->lock);
 
 /* The part of [gpa, gpa + len - 1] (len > 0) that lies in one piece at *host:
  * its length, or 0 if gpa is not memory with @prot (READ, WRITE). */

@@ -527,6 +527,18 @@ struct vi_pin *vi_pin_inherit(struct viommu *vi, const struct vi_taking *t,
 	return NULL;
 }
 
+struct vi_pin *vi_pin_inherit_endpoint(struct viommu *vi,
+				       struct viommu_endpoint *ep)
+{
+	struct vi_pin *pin = seat_idle_pin(&vi->seats[0], 0);
+
+	if (pin) {
+		publish_heir(pin, 0, ep);
+		atomic_fetch_add(&vi->heirs, 1);
+	}
+	return pin;
+}
+
 /* ---- for the dirty log ------------------------------------------------ */
 
 static void pin_writer(const struct vi_pin *pin,

@@ -202,6 +202,11 @@ bool vi_pin_find(struct viommu *vi, const struct vi_taking *t,
 struct vi_pin *vi_pin_inherit(struct viommu *vi, const struct vi_taking *t,
 			      struct vi_extent *out);
 
+/* Likewise for @ep itself, which is not being destroyed yet: older than any
+ * pin.  NULL: all are in use. */
+struct vi_pin *vi_pin_inherit_endpoint(struct viommu *vi,
+				       struct viommu_endpoint *ep);
+
 /*
  * Ask each map in the way that can be asked and has not been.  The lock of
  * asking (instance.h) orders the call and an unmap on another thread.

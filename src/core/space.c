@@ -8,6 +8,9 @@
  * policy says what goes; the mappings in the way are cut first, which may fail
  * and changes no translation, and then it cuts none.
  *
+ * Where notifiers follow the space, a map makes its tables first, tells, and
+ * publishes, which cannot fail then (notifier.c).
+ *
  * Who finds no quota lets go of the lock, collects what other spaces have to
  * spare, and tries again.
  */
@@ -21,7 +24,9 @@
 #include "core/fence.h"
 #include "core/instance.h"
 #include "core/miss.h"
+#include "core/notifier.h"
 #include "core/quota.h"
+#include "core/scatter.h"
 
 enum {
 	PROT_ALL = VIOMMU_READ | VIOMMU_WRITE | VIOMMU_EXEC | VIOMMU_PRIV |
@@ -96,6 +101,11 @@ void viommu_space_destroy(struct viommu_space *s, struct viommu_fence *f)
 {
 	struct viommu *vi = s->vi;
 
+	vi_fence_gather(f, vi, NULL); /* so that it can be held */
+	vi_lock(&vi->notify_lock);
+	vi_lock(&s->lock);
+	vi_tell_unmap_locked(s, 0, UINT64_MAX, f);
+	vi_unlock(&s->lock);
 	vi_lock(&vi->lock);
 	vi_lock(&s->lock);
 	while (!vi_list_empty(&s->endpoints)) {
@@ -110,12 +120,41 @@ void viommu_space_destroy(struct viommu_space *s, struct viommu_fence *f)
 	vi_list_remove(&s->link);
 	vi_unlock(&s->lock);
 	vi_unlock(&vi->lock);
+	vi_unlock(&vi->notify_lock);
 	vi_fence_gather(f, vi,
 			&(struct vi_extent){ .space = s, .last = UINT64_MAX });
 	if (s->kind == VIOMMU_SPACE_REMOTE)
 		vi_miss_destroy(s, f);
 	s->retire.next = NULL;
 	vi_fence_retire(f, &s->retire);
+}
+
+/* ---- telling ---------------------------------------------------------- */
+
+/*
+ * Begin a change: lock the space, and before it, if somebody is to be told, the
+ * notify lock.  Whether it is held is returned, for change_end().
+ */
+static bool change_begin(struct viommu_space *s)
+	VI_ACQUIRE(&s->lock) VI_NO_ANALYSIS
+{
+	vi_lock(&s->lock);
+	if (VI_LIKELY(!s->watched))
+		return false;
+	vi_unlock(&s->lock);
+	if (VI_MUTANT != VI_MUTANT_NOTIFY_UNORDERED)
+		vi_lock(&s->vi->notify_lock);
+	VI_WINDOW();
+	vi_lock(&s->lock);
+	return true;
+}
+
+static void change_end(struct viommu_space *s, bool told)
+	VI_RELEASE(&s->lock) VI_NO_ANALYSIS
+{
+	vi_unlock(&s->lock);
+	if (told && VI_MUTANT != VI_MUTANT_NOTIFY_UNORDERED)
+		vi_unlock(&s->vi->notify_lock);
 }
 
 /* ---- map -------------------------------------------------------------- */
@@ -192,70 +231,24 @@ static void answered(struct viommu_space *s, uint64_t start, uint64_t last)
 		vi_miss_answer(s, start, last);
 }
 
-int viommu_space_map(struct viommu_space *s, const struct viommu_mapping *m)
-{
-	int rc = mapping_check(s, m);
-
-	if (rc)
-		return rc;
-	do {
-		vi_lock(&s->lock);
-		rc = map_locked(s, m);
-		vi_unlock(&s->lock);
-	} while (again(s, &rc));
-	if (!rc)
-		answered(s, m->start, m->last);
-	return rc;
-}
-
 /* ---- map a scatter list ----------------------------------------------- */
 
-/* A scatter list, mapping by mapping. */
-struct scatter {
-	const struct viommu_segment *list;
-	size_t n, i;
-	uint64_t start; /* of the next mapping */
-	uint32_t prot;
-};
-
-/* Pieces that are adjacent in GPA are one mapping.  False: no more, or no
- * address for the rest. */
-static bool scatter_next(struct scatter *sc, struct viommu_mapping *m)
-{
-	uint64_t len;
-
-	if (sc->i == sc->n)
-		return false;
-	m->start = sc->start;
-	m->gpa = sc->list[sc->i].gpa;
-	m->prot = sc->prot;
-	m->reserved = 0;
-	len = sc->list[sc->i++].len;
-	while (sc->i < sc->n && len && sc->list[sc->i].gpa == m->gpa + len &&
-	       m->gpa + len > m->gpa && sc->list[sc->i].len &&
-	       len + sc->list[sc->i].len > len)
-		len += sc->list[sc->i++].len;
-	m->last = m->start + (len - 1);
-	sc->start = m->last + 1;
-	return true;
-}
-
 /* Count its mappings, find where it ends; the errors of map. */
-static int scatter_check(const struct viommu_space *s, struct scatter sc,
-			 uint64_t *mappings, uint64_t *last)
+static int scatter_check(const struct viommu_space *s, struct vi_scatter *sc,
+			 uint64_t *mappings)
 {
 	uint64_t mask = vi_mask(s->table.granule_lg2);
 	struct viommu_mapping m;
 	int rc;
 
-	for (size_t i = 0; i < sc.n; i++) {
-		if (!sc.list[i].len)
+	for (size_t i = 0; i < sc->n; i++) {
+		if (!sc->list[i].len)
 			return -EINVAL;
-		if ((sc.list[i].gpa | sc.list[i].len) & mask)
+		if ((sc->list[i].gpa | sc->list[i].len) & mask)
 			return -ERANGE;
 	}
 	*mappings = 0;
-	while (scatter_next(&sc, &m)) {
+	while (vi_scatter_next(sc, &m)) {
 		/* wraps: either inside, or before what comes after */
 		if (m.last < m.start || (*mappings && !m.start))
 			return -ERANGE;
@@ -264,49 +257,111 @@ static int scatter_check(const struct viommu_space *s, struct scatter sc,
 			return rc;
 		if (!vi_radix_fits(&s->table, m.start, m.gpa))
 			return -ERANGE;
-		*last = m.last;
+		sc->src.last = m.last;
 		++*mappings;
 	}
 	return *mappings ? 0 : -EINVAL;
 }
 
-/* Nothing of it is mapped: make the tables, then map, which cannot fail. */
-static int scatter_map_locked(struct viommu_space *s, const struct scatter *sc)
+/* Nothing of it is mapped: make the tables, so that mapping cannot fail. */
+static int scatter_reserve_locked(struct viommu_space *s, struct vi_scatter *sc)
 	VI_REQUIRES(&s->lock)
 {
-	struct scatter it = *sc, undo = *sc;
 	struct viommu_mapping m;
+	size_t end;
 	int rc = 0;
 
-	while (!rc && scatter_next(&it, &m))
+	vi_scatter_rewind(sc);
+	while (!rc && vi_scatter_next(sc, &m))
 		rc = vi_radix_reserve(&s->table, m.start, m.last);
-	while (rc && undo.i < it.i && scatter_next(&undo, &m))
+	end = sc->i;
+	vi_scatter_rewind(sc);
+	while (rc && sc->i < end && vi_scatter_next(sc, &m))
 		vi_radix_unreserve(&s->table, m.start, m.last);
-	if (rc)
-		return rc;
-	for (it = *sc; scatter_next(&it, &m); mapped_locked(s, &m)) {
-		rc = vi_radix_map(&s->table, m.start, m.last, m.gpa, m.prot);
-		VI_BUG_ON(rc);
-	}
-	return 0;
+	return rc;
 }
 
-static int map_list_locked(struct viommu_space *s, const struct scatter *sc,
-			   uint64_t mappings, uint64_t last)
+static void scatter_unreserve_locked(struct viommu_space *s,
+				     struct vi_scatter *sc)
 	VI_REQUIRES(&s->lock)
+{
+	struct viommu_mapping m;
+
+	vi_scatter_rewind(sc);
+	while (vi_scatter_next(sc, &m))
+		vi_radix_unreserve(&s->table, m.start, m.last);
+}
+
+static void scatter_publish_locked(struct viommu_space *s,
+				   struct vi_scatter *sc) VI_REQUIRES(&s->lock)
+{
+	struct viommu_mapping m;
+
+	vi_scatter_rewind(sc);
+	while (vi_scatter_next(sc, &m)) {
+		int rc =
+			vi_radix_map(&s->table, m.start, m.last, m.gpa, m.prot);
+
+		VI_BUG_ON(rc);
+		mapped_locked(s, &m);
+	}
+}
+
+static int scatter_map_locked(struct viommu_space *s, struct vi_scatter *sc,
+			      uint64_t mappings) VI_REQUIRES(&s->lock)
 {
 	int rc;
 
-	if (range_reserved_locked(s, sc->start, last))
+	if (range_reserved_locked(s, sc->src.start, sc->src.last))
 		return -EADDRNOTAVAIL;
-	if (vi_radix_maps(&s->table, sc->start, last))
+	if (vi_radix_maps(&s->table, sc->src.start, sc->src.last))
 		return -EEXIST;
 	rc = vi_quota_take_locked(s, mappings);
 	if (rc)
 		return rc;
-	rc = scatter_map_locked(s, sc);
+	rc = scatter_reserve_locked(s, sc);
+	if (!rc) {
+		rc = vi_tell_map_locked(s, &sc->src);
+		if (rc)
+			scatter_unreserve_locked(s, sc);
+		else
+			scatter_publish_locked(s, sc);
+	}
 	if (rc)
 		vi_quota_put_locked(s, mappings);
+	return rc;
+}
+
+/* A mapping that is told of goes this way, too. */
+static int map_told_locked(struct viommu_space *s,
+			   const struct viommu_mapping *m) VI_REQUIRES(&s->lock)
+{
+	const struct viommu_segment one = { .gpa = m->gpa,
+					    .len = m->last - m->start + 1 };
+	struct vi_scatter sc;
+
+	if (!vi_radix_fits(&s->table, m->start, m->gpa))
+		return -ERANGE;
+	vi_scatter_init(&sc, m->start, m->prot, &one, 1);
+	sc.src.last = m->last;
+	return scatter_map_locked(s, &sc, 1);
+}
+
+int viommu_space_map(struct viommu_space *s, const struct viommu_mapping *m)
+{
+	int rc = mapping_check(s, m);
+
+	if (rc)
+		return rc;
+	do {
+		bool told = change_begin(s);
+
+		rc = VI_UNLIKELY(told) ? map_told_locked(s, m)
+				       : map_locked(s, m);
+		change_end(s, told);
+	} while (again(s, &rc));
+	if (!rc)
+		answered(s, m->start, m->last);
 	return rc;
 }
 
@@ -314,24 +369,24 @@ int viommu_space_map_list(struct viommu_space *s, viommu_iova_t iova,
 			  uint32_t prot, const struct viommu_segment *list,
 			  size_t n)
 {
-	struct scatter sc = {
-		.list = list, .n = n, .start = iova, .prot = prot
-	};
-	uint64_t mappings, last = iova;
+	struct vi_scatter sc;
+	uint64_t mappings;
 	int rc;
 
 	if (!vi_space_has_table(s))
 		return -EINVAL;
-	rc = scatter_check(s, sc, &mappings, &last);
+	vi_scatter_init(&sc, iova, prot, list, n);
+	rc = scatter_check(s, &sc, &mappings);
 	if (rc)
 		return rc;
 	do {
-		vi_lock(&s->lock);
-		rc = map_list_locked(s, &sc, mappings, last);
-		vi_unlock(&s->lock);
+		bool told = change_begin(s);
+
+		rc = scatter_map_locked(s, &sc, mappings);
+		change_end(s, told);
 	} while (again(s, &rc));
 	if (!rc)
-		answered(s, iova, last);
+		answered(s, sc.src.start, sc.src.last);
 	return rc;
 }
 
@@ -500,6 +555,8 @@ static int unmap_locked(struct viommu_space *s, struct taking *t)
 		return 0;
 	rc = policy_apply_locked(s, &t->start, &t->last);
 	if (!rc)
+		rc = vi_tell_cut_locked(s, t->start, t->last);
+	if (!rc)
 		rc = cut_locked(s, t->start, t->last);
 	if (rc)
 		return rc;
@@ -517,11 +574,14 @@ int64_t viommu_space_unmap(struct viommu_space *s, viommu_iova_t start,
 	if (last < start || !vi_space_has_table(s))
 		return -EINVAL;
 	do {
+		bool told = change_begin(s);
+
 		t.start = start;
 		t.last = last;
-		vi_lock(&s->lock);
 		rc = unmap_locked(s, &t);
-		vi_unlock(&s->lock);
+		if (!rc)
+			vi_tell_unmap_locked(s, t.start, t.last, f);
+		change_end(s, told);
 	} while (again(s, &rc));
 	if (rc)
 		return rc;
@@ -540,16 +600,18 @@ int viommu_space_invalidate(struct viommu_space *s, viommu_iova_t start,
 	struct taking t = { .f = f,
 			    .start = start & ~mask,
 			    .last = last | mask };
-	bool exact;
+	bool exact, told;
 
 	if (last < start || s->kind != VIOMMU_SPACE_REMOTE)
 		return -EINVAL;
-	vi_lock(&s->lock);
-	if (cut_locked(s, t.start, t.last))
+	told = change_begin(s);
+	if (vi_tell_cut_locked(s, t.start, t.last) ||
+	    cut_locked(s, t.start, t.last))
 		widen_to_mappings_locked(s, &t.start, &t.last);
 	exact = unmap_exact_locked(s, &t);
 	VI_BUG_ON(!exact);
-	vi_unlock(&s->lock);
+	vi_tell_unmap_locked(s, t.start, t.last, f);
+	change_end(s, told);
 	vi_miss_cancel(s, t.start, t.last);
 	return 0;
 }
@@ -596,7 +658,12 @@ static int remap_locked(struct viommu_space *s, const struct viommu_mapping *m,
 	rc = remap_take_locked(s, m->start, m->last, &quota);
 	if (rc)
 		return rc;
-	rc = vi_radix_remap(&s->table, m, &t->tables, &t->removed);
+	rc = vi_tell_remap_locked(s, m, t->f);
+	if (!rc) {
+		rc = vi_radix_remap(&s->table, m, &t->tables, &t->removed);
+		if (rc < 0)
+			vi_tell_remap_undo_locked(s, m, t->f);
+	}
 	if (rc < 0) {
 		vi_quota_put_locked(s, quota);
 		return rc;
@@ -618,9 +685,10 @@ int viommu_space_remap(struct viommu_space *s, const struct viommu_mapping *m,
 	if (rc)
 		return rc;
 	do {
-		vi_lock(&s->lock);
+		bool told = change_begin(s);
+
 		rc = remap_locked(s, m, &t);
-		vi_unlock(&s->lock);
+		change_end(s, told);
 	} while (again(s, &rc));
 	if (!rc)
 		answered(s, m->start, m->last);

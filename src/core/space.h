@@ -21,6 +21,9 @@ struct viommu_space {
 	struct vi_misses *misses; /* REMOTE: core/miss.h */
 	struct vi_radix table;	  /* writers: lock */
 	struct vi_lock lock;
+	/* notifiers that follow it.  VI_GUARDED(lock; to write,
+	 * vi->notify_lock as well) */
+	uint32_t watched;
 	/* who sees it.  VI_GUARDED(both lock and vi->lock to write) */
 	struct vi_list endpoints;
 	/* mappings that were made and removed, also by cuts: the difference

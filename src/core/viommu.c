@@ -83,6 +83,9 @@ static struct viommu *instance_alloc(const struct viommu_env *env,
 	vi_list_init(&vi->remotes);
 	vi_lock_init(&vi->remote_lock);
 	vi_list_init(&vi->pending);
+	vi_list_init(&vi->holding);
+	vi_list_init(&vi->notifiers);
+	vi_lock_init(&vi->notify_lock);
 	vi_list_init(&vi->spaces);
 	for (int i = 0; i < VI_EP_BUCKETS; i++)
 		vi_list_init(&vi->endpoints[i]);
@@ -104,6 +107,7 @@ static void instance_free(struct viommu *vi)
 	vi_lock_fini(&vi->pending_lock);
 	vi_lock_fini(&vi->remote_lock);
 	vi_lock_fini(&vi->lock);
+	vi_lock_fini(&vi->notify_lock);
 	vi_free(&env, vi);
 }
 
@@ -150,7 +154,8 @@ void viommu_destroy(struct viommu *vi)
 	if (!vi)
 		return;
 	VI_BUG_ON(vi->nendpoints || atomic_load(&vi->mappings) ||
-		  !vi_list_empty(&vi->pending));
+		  !vi_list_empty(&vi->pending) ||
+		  !vi_list_empty(&vi->notifiers));
 	memory = vi->memory;
 	vi->memory = NULL;
 	viommu_fence_init(&f);
