@@ -217,8 +217,9 @@ VIOMMU_API void viommu_memory_dirty_mark(struct viommu_memory *mem,
  * @return how many are; -ENOENT (no log), -EINVAL (not aligned, len 0, or
  *         wraps)
  *
- * Context: any thread; notifiers are asked here; holds up unmaps that wrote, and other changes of @p mem,
- * for some milliseconds per TiB; may take a membarrier(2).
+ * Context: any thread; notifiers are asked here; holds up unmaps that wrote,
+ * and other changes of @p mem, for some milliseconds per TiB; may take a
+ * membarrier(2).
  */
 VIOMMU_API VIOMMU_MUST_CHECK int64_t
 viommu_memory_dirty_fetch(struct viommu_memory *mem, viommu_gpa_t gpa,

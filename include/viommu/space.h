@@ -226,8 +226,9 @@ viommu_space_unmap(struct viommu_space *space, viommu_iova_t start,
  * Forget what somebody else has answered about [start, last], and take back
  * the questions about it.  Exactly that is forgotten, to the granule, whatever
  * the policy; unless there are no tables or mappings left for a cut, or a
- * notifier refuses it: then all of the mappings that it touches, which will be asked for again.  What is left
- * of a mapping is a mapping of its own, and has pages of its own.
+ * notifier refuses it: then all of the mappings that it touches, which will be
+ * asked for again.  What is left of a mapping is a mapping of its own, and has
+ * pages of its own.
  *
  * @param space REMOTE
  * @param start first byte, any

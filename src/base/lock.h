@@ -4,8 +4,8 @@
 
 /*
  * A mutex that clang's thread-safety analysis knows.  Ranks, outermost first:
- * notify > instance (topology) > space, memory > backings, table pool, pending fences >
- * seat > asking; REMOTE spaces' list, space > a space's questions.
+ * notify > instance (topology) > space, memory > backings, table pool, pending
+ * fences > seat > asking; REMOTE spaces' list, space > a space's questions.
  */
 
 #include <pthread.h>

@@ -5,7 +5,8 @@
 # An @return that begins with "as viommu_f()" has those of f, too, but for those
 # that it says are "never" returned.
 # mode=open: the functions that return others besides: @return ends with what a
-# system call failed with, or is, after some, "as viommu_f()".
+# system call failed with or a notifier answered, or is, after some, "as
+# viommu_f()".
 # mode=wrappers: a C function for each that returns an error, which passes the
 # call on and records what came back (errors.h).
 # mode=functions: the names of those.
@@ -35,7 +36,7 @@ function declared(doc, decl, f, type, ret, n, i, word)
 	gsub(/\n/, " ", ret)
 	if (match(ret, /^as viommu_[a-z0-9_]+\(\)/))
 		as[f] = substr(ret, 4, RLENGTH - 5)
-	if (ret ~ /or what .*failed with|, or as viommu_[a-z0-9_]+\(\)/)
+	if (ret ~ /or what .*(failed with|answered)|, or as viommu_[a-z0-9_]+\(\)/)
 		others[f] = 1
 	while (match(ret, /(never )?-E[A-Z0-9]+/)) {
 		word = substr(ret, RSTART, RLENGTH)
