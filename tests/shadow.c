@@ -114,7 +114,7 @@ static void pieces_remove(struct shadow *s, uint64_t start, uint64_t last)
 
 /* ---- each call -------------------------------------------------------- */
 
-/* Begins with s->lock held on return. */
+/* On return s->lock is held. */
 static void call_begin(struct shadow *s, struct shadow_event *e)
 {
 	bool alone = !s->log || !atomic_fetch_add(&s->log->inside, 1);
@@ -251,7 +251,7 @@ static int on_cut(void *arg, viommu_iova_t start, viommu_iova_t last)
 				  .last = last };
 
 	call_begin(s, &e);
-	if (!cuts(s, start, last))
+	if (!s->pieces && !cuts(s, start, last))
 		shadow_wrong_locked(s, "asked about a cut that is none");
 	e.rc = refusal(s, SHADOW_CUT);
 	if (!e.rc) {
@@ -341,9 +341,13 @@ static void on_dirty(void *arg, enum viommu_dirty_event what, viommu_gpa_t gpa,
 	struct shadow_event e = {
 		.what = SHADOW_DIRTY, .start = gpa, .last = last, .value = what
 	};
+	struct shadow *s = arg;
 
-	call_begin(arg, &e);
-	call_over(arg, &e);
+	call_begin(s, &e);
+	if (s->logging == (what == VIOMMU_DIRTY_START))
+		shadow_wrong_locked(s, "a log that is on, or off, already");
+	s->logging = what != VIOMMU_DIRTY_STOP;
+	call_over(s, &e);
 }
 
 static void on_gone(void *arg, enum viommu_gone why)
@@ -378,18 +382,31 @@ void shadow_init(struct shadow *s, struct shadow_log *log)
 	pthread_mutex_init(&s->lock, NULL);
 }
 
+void shadow_reset(struct shadow *s)
+{
+	pthread_mutex_lock(&s->lock);
+	s->notifier = NULL;
+	s->plan = (struct shadow_plan){ 0 };
+	s->wrong = NULL;
+	s->over = s->was_asked = s->logging = false;
+	s->npieces = s->nregions = 0;
+	pthread_mutex_unlock(&s->lock);
+}
+
 int shadow_add(struct shadow *s, struct viommu_endpoint *ep,
 	       struct viommu_memory *mem)
 {
 	struct viommu_region r = { .size = sizeof(r) };
 	int rc;
 
+	pthread_mutex_lock(&s->lock);
 	for (uint64_t at = 0; mem && !viommu_memory_next(mem, at, &r);) {
 		region_insert(s, &r);
 		at = r.gpa + r.len;
 		if (!at)
 			break;
 	}
+	pthread_mutex_unlock(&s->lock);
 	rc = viommu_notifier_add(ep, &s->ops, s, &s->notifier);
 	pthread_mutex_lock(&s->lock);
 	if (rc && s->npieces)

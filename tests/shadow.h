@@ -75,6 +75,9 @@ struct shadow {
 	struct shadow_log *log; /* or NULL */
 	struct shadow_plan plan;
 	bool holds; /* each fence that it is given, if there is room */
+	/* a change may be taken back: then there are pieces of what is one
+	 * mapping, and it is asked about cuts that it has made already */
+	bool pieces;
 	/* called by each call, before anything is done; or NULL */
 	void (*during)(struct shadow *s, const struct shadow_event *e);
 	/* called by unmap and remap, when what goes has gone from the picture;
@@ -86,6 +89,7 @@ struct shadow {
 	pthread_mutex_t lock;
 	const char *wrong; /* the first thing that is, or NULL */
 	bool over;	   /* there was a last call */
+	bool logging;	   /* the dirty log is on */
 	bool was_asked;
 	uint64_t asked_start, asked_last; /* the cut that was granted last */
 	unsigned npieces, nregions, nholds;
@@ -98,6 +102,10 @@ struct shadow {
 /* One that hears everything.  The caller may take ops away before it adds it,
  * but for map and unmap, and set what it wants. */
 void shadow_init(struct shadow *s, struct shadow_log *log);
+
+/* As new, but for ops, log and what the caller set besides: when it has been
+ * removed. */
+void shadow_reset(struct shadow *s);
 
 /* With what regions there are, if nobody adds or removes one meanwhile. */
 int shadow_add(struct shadow *s, struct viommu_endpoint *ep,

@@ -22,11 +22,14 @@
  * or for each few of a list; one of unmap, for its whole range.
  *
  * Callbacks run with the lock held under which the instance tells, and with no
- * other.  They may sleep; changes that nobody is told of go on meanwhile, and
- * so does all DMA.  From within a callback call viommu_memory_next(),
- * viommu_memory_dirty_mark(), viommu_notifier_hold() and viommu_fence_hold();
- * and nothing that changes something, ends an access or a map, or commits,
- * releases or waits for a fence: other people's callbacks would run there.
+ * other of the library's; what calls them may hold locks of its own.  They may
+ * sleep; DMA goes on meanwhile, and maps and unmaps of spaces that nobody
+ * watches; all else that changes who sees what waits.  So a callback must not
+ * wait for DMA that goes through the library.  From within a callback call
+ * viommu_memory_next(), viommu_memory_dirty_mark(), viommu_notifier_hold() and
+ * viommu_fence_hold(); and nothing that changes something, ends an access or a
+ * map, or commits, releases or waits for a fence: other people's callbacks
+ * would run there.
  *
  * An endpoint that was given up (L9) keeps its shadows: what a fence waits for
  * has gone from them already.
@@ -62,7 +65,8 @@ struct viommu_notifier_ops {
 
 	/**
 	 * Mappings come, where nothing is mapped: all n of them or none.
-	 * Exactly as they were made; after a cut, a piece each.
+	 * Exactly as they were made; after a cut, or when a remap or cut was
+	 * refused and is taken back, a piece each.
 	 *
 	 * @return 0, or -errno: refused, and none of the n is in the shadow
 	 */
@@ -72,9 +76,10 @@ struct viommu_notifier_ops {
 	 * Everything in [start, last] goes, whether or not something is there.
 	 * An edge may lie within a mapping: what is left of it stays.
 	 *
-	 * @param f to be held until no device can use what went, now or in an
-	 *          earlier call; NULL: a map is undone, nobody waits, but an
-	 *          unmap that comes meanwhile has to wait for it
+	 * @param f to be held, by viommu_notifier_hold(), if devices can still
+	 *          use what goes; then later fences that take the same wait,
+	 *          too.  NULL: what nobody was told exists is undone; it must
+	 *          be over when this returns
 	 */
 	void (*unmap)(void *arg, viommu_iova_t start, viommu_iova_t last,
 		      struct viommu_fence *f);
@@ -108,7 +113,8 @@ struct viommu_notifier_ops {
 	 * The regions in [gpa, last] go.  What mappings lead there stays
 	 * mapped, but leads nowhere.
 	 *
-	 * @param f as for unmap; NULL: a ram_add is undone
+	 * @param f as for unmap; a hold is one on all of the memory.  NULL: a
+	 *          ram_add is undone
 	 */
 	void (*ram_remove)(void *arg, viommu_gpa_t gpa, viommu_gpa_t last,
 			   struct viommu_fence *f);
@@ -125,7 +131,7 @@ struct viommu_notifier_ops {
 /** A notifier's hold on a fence.  The caller's storage, from
  * viommu_notifier_hold() until viommu_notifier_release(). */
 struct viommu_hold {
-	uint64_t opaque[6];
+	uint64_t opaque[12];
 };
 
 /**
@@ -163,8 +169,11 @@ VIOMMU_API void viommu_notifier_remove(struct viommu_notifier *n,
 				       struct viommu_fence *f);
 
 /**
- * Hold a fence, as viommu_fence_hold(), in the endpoint's name: if its deadline
- * passes, the endpoint's expire handler decides (L9).
+ * Hold a fence, as viommu_fence_hold(), in the endpoint's name, since its
+ * shadow still has what the callback was told to forget.  Until it is released
+ * that is a pin like others: each later fence that takes the same waits for it,
+ * though the notifier may have left the space, or been removed.  If a deadline
+ * passes the endpoint's expire handler decides (L9).
  *
  * @param n notifier
  * @param f a fence that one of its callbacks was given

@@ -57,7 +57,7 @@ struct viommu_miss {
 
 /** Ask.  Runs on the thread of the access, which holds no library lock, and no
  * pin but that of a burst it is in; may answer at once; must not block, nor
- * wait for a fence. */
+ * wait for a fence.  (Where notifiers follow the space an answer may sleep.) */
 typedef void viommu_miss_fn(void *arg, const struct viommu_miss *m);
 
 /** A question is over: answered (0), taken back by an invalidation or the
@@ -129,7 +129,7 @@ viommu_space_create(struct viommu *vi, const struct viommu_space_config *cfg,
  * @param space space
  * @param f     fence
  *
- * Context: any thread; does not block; cannot fail.
+ * Context: any thread; cannot fail; notifiers are told here, and may sleep.
  */
 VIOMMU_API void viommu_space_destroy(struct viommu_space *space,
 				     struct viommu_fence *f);

@@ -17,12 +17,11 @@ enum {
 
 struct vi_backing {
 	struct viommu_memory *mem;
-	struct vi_list link; /* VI_GUARDED(mem->backings_lock) */
-	uint64_t refs;	     /* VI_GUARDED(mem->backings_lock) */
+	struct vi_inode node; /* what of the file; in mem->backings */
+	uint64_t refs;	      /* VI_GUARDED(mem->backings_lock) */
 	dev_t dev;
 	ino_t ino;
 	bool write;
-	uint64_t start, last; /* in the file */
 	char *base;
 };
 
@@ -41,20 +40,44 @@ static bool same_file(const struct vi_backing *b, const struct part *p)
 	       (b->write || !p->write);
 }
 
+/* Files that share a key are told apart by same_file(). */
+static const void *key_of(const struct part *p)
+{
+	uint64_t mixed = (uint64_t)p->st.st_ino * UINT64_C(0x9e3779b97f4a7c15) +
+			 p->st.st_dev;
+
+	return (const void *)(uintptr_t)(mixed | 1); /* any but NULL */
+}
+
+/* The next of @p's file with a byte in [start, last], or NULL. */
+static struct vi_backing *
+backing_next_locked(struct viommu_memory *mem, const struct part *p,
+		    uint64_t start, uint64_t last, struct vi_icursor *at)
+	VI_REQUIRES(&mem->backings_lock)
+{
+	struct vi_inode *n;
+
+	while ((n = vi_itree_next(&mem->backings, key_of(p), start, last,
+				  at))) {
+		struct vi_backing *b = vi_list_of(n, struct vi_backing, node);
+
+		if (same_file(b, p))
+			return b;
+	}
+	return NULL;
+}
+
 static struct vi_backing *backing_find_locked(struct viommu_memory *mem,
 					      const struct part *p)
 	VI_REQUIRES(&mem->backings_lock)
 {
-	struct vi_list *l;
+	struct vi_icursor at = { 0 };
+	struct vi_backing *b;
 
-	vi_list_for_each (l, &mem->backings) {
-		struct vi_backing *b = vi_list_of(l, struct vi_backing, link);
-
-		if (same_file(b, p) && b->start <= p->start &&
-		    b->last >= p->last)
-			return b;
-	}
-	return NULL;
+	do
+		b = backing_next_locked(mem, p, p->start, p->start, &at);
+	while (b && b->node.last < p->last);
+	return b;
 }
 
 /* ---- what to map ------------------------------------------------------ */
@@ -151,17 +174,10 @@ static bool mapped_locked(struct viommu_memory *mem, const struct part *p)
 	VI_REQUIRES(&mem->backings_lock)
 {
 	uint64_t mask = vi_mask(BLOCK_LG2);
-	struct vi_list *l;
+	struct vi_icursor at = { 0 };
 
-	vi_list_for_each (l, &mem->backings) {
-		struct vi_backing *b = vi_list_of(l, struct vi_backing, link);
-
-		if (same_file(b, p) &&
-		    vi_overlap(p->start & ~mask, p->start | mask, b->start,
-			       b->last))
-			return true;
-	}
-	return false;
+	return backing_next_locked(mem, p, p->start & ~mask, p->start | mask,
+				   &at);
 }
 
 /* Map much, or just what is needed where there is no room for much. */
@@ -189,9 +205,10 @@ static int backing_make_locked(struct viommu_memory *mem, const struct part *p,
 	b->dev = part.st.st_dev;
 	b->ino = part.st.st_ino;
 	b->write = part.writable;
-	b->start = part.start;
-	b->last = part.last;
-	vi_list_add_tail(&mem->backings, &b->link);
+	b->node.key = key_of(&part);
+	b->node.start = part.start;
+	b->node.last = part.last;
+	vi_itree_insert(&mem->backings, &b->node);
 	*out = b;
 	return 0;
 }
@@ -223,7 +240,7 @@ int vi_backing_get(struct viommu_memory *mem, const struct viommu_region *r,
 	if (!rc) {
 		b->refs++;
 		*out = b;
-		*host = b->base + (p.start - b->start);
+		*host = b->base + (p.start - b->node.start);
 	}
 	vi_unlock(&mem->backings_lock);
 	return rc;
@@ -237,10 +254,10 @@ void vi_backing_put(struct vi_backing *b)
 	vi_lock(&mem->backings_lock);
 	gone = !--b->refs;
 	if (gone)
-		vi_list_remove(&b->link);
+		vi_itree_remove(&mem->backings, &b->node);
 	vi_unlock(&mem->backings_lock);
 	if (!gone)
 		return;
-	munmap(b->base, b->last - b->start + 1);
+	munmap(b->base, b->node.last - b->node.start + 1);
 	vi_free(&mem->vi->env, b);
 }

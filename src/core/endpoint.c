@@ -12,6 +12,7 @@
 #include "base/opts.h"
 #include "base/range.h"
 #include "core/fence.h"
+#include "core/hold.h"
 #include "core/instance.h"
 #include "core/memory.h"
 #include "core/notifier.h"

@@ -34,8 +34,8 @@
 #include "base/probe.h"
 #include "base/range.h"
 #include "core/endpoint.h"
+#include "core/hold.h"
 #include "core/instance.h"
-#include "core/notifier.h"
 
 enum {
 	EXTENTS = 7,
@@ -238,6 +238,16 @@ static bool fence_blocked_still(struct fence *f, const struct vi_held *gone)
 	return fence_blocked(f);
 }
 
+/* Some shadow still has what was taken, and nobody told it again. */
+static bool hold_blocks_locked(struct viommu *vi, const struct fence *f)
+	VI_REQUIRES(&vi->pending_lock)
+{
+	struct vi_taking t = taking_of(f);
+	struct vi_extent unused;
+
+	return vi_hold_find_locked(vi, NULL, &t, &unused);
+}
+
 /* Log-linear, eight steps an octave: within 12%. */
 static unsigned wait_bucket(uint64_t ns)
 {
@@ -310,7 +320,7 @@ void vi_fence_settle(struct viommu *vi, const struct vi_held *gone)
 		struct fence *f = vi_list_of(l, struct fence, pending);
 
 		next = l->next;
-		if (fence_blocked_still(f, gone))
+		if (hold_blocks_locked(vi, f) || fence_blocked_still(f, gone))
 			continue;
 		vi_list_remove(l);
 		/* those without a callback first: callbacks may take long, and
@@ -370,7 +380,7 @@ uint64_t vi_fence_number(struct viommu *vi)
 }
 
 /* An access in the way is over sooner than we would be asleep. */
-static bool fence_blocked_spin(struct fence *f)
+static bool pins_block_spin(struct fence *f)
 {
 	for (int i = 0; i < SPINS; i++) {
 		const struct vi_pin *pin;
@@ -386,6 +396,15 @@ static bool fence_blocked_spin(struct fence *f)
 #endif
 	}
 	return true;
+}
+
+static bool fence_blocked_spin(struct fence *f)
+{
+	struct vi_taking t = taking_of(f);
+
+	/* holds first: from one that is found and gone since, a pin may have
+	 * been inherited */
+	return vi_hold_blocks(f->vi, &t) || pins_block_spin(f);
 }
 
 static uint64_t later(uint64_t now, uint64_t ns)
@@ -527,6 +546,11 @@ void viommu_fence_hold(struct viommu_fence *pub)
 	atomic_fetch_add(&f->holds, 1);
 }
 
+void vi_fence_unhold(struct viommu_fence *pub)
+{
+	atomic_fetch_sub(&fence_of(pub)->holds, 1);
+}
+
 void viommu_fence_release(struct viommu_fence *pub)
 {
 	struct fence *f = fence_of(pub);
@@ -569,17 +593,12 @@ static struct vi_pin *hold_inherit_locked(struct viommu *vi, struct fence *f,
 					  struct vi_extent *out)
 	VI_REQUIRES(&vi->pending_lock)
 {
-	struct viommu_endpoint *ep =
-		vi_hold_owner_locked(vi, (struct viommu_fence *)(void *)f);
+	const struct viommu_fence *pub = (struct viommu_fence *)(void *)f;
+	struct vi_taking t = taking_of(f);
 
-	if (!ep)
+	if (!vi_hold_find_locked(vi, pub, &t, out))
 		return NULL;
-	*out = (struct vi_extent){ .ep = ep, .last = UINT64_MAX };
-	if (f->n) {
-		out->start = f->what[0].start;
-		out->last = f->what[0].last;
-	}
-	return vi_pin_inherit_endpoint(vi, ep);
+	return vi_pin_inherit_endpoint(vi, out->ep);
 }
 
 /* Take one; its time is set anew. */

@@ -15,6 +15,9 @@ void vi_fence_gather(struct viommu_fence *f, struct viommu *vi,
 /* L8: free @list when @f is done.  After a gather. */
 void vi_fence_retire(struct viommu_fence *f, struct vi_retire *list);
 
+/* viommu_fence_release(), less settling. */
+void vi_fence_unhold(struct viommu_fence *f);
+
 /* A pin went, or the map @gone of an index: are there fences that waited for
  * it only?  Their callbacks run. */
 void vi_fence_settle(struct viommu *vi, const struct vi_held *gone);

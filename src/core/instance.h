@@ -31,6 +31,7 @@ struct viommu {
 	_Atomic(uint64_t) commits;
 	_Atomic(uint64_t) heirs;    /* pins that were inherited */
 	_Atomic(uint32_t) given_up; /* endpoints that are */
+	_Atomic(uint32_t) nholding; /* written with pending_lock held */
 
 	struct viommu_env env;
 	struct vi_list instances; /* VI_GUARDED(registry, pin.c) */
@@ -68,7 +69,7 @@ struct viommu {
 	pthread_cond_t done;		 /* a fence without callback is done,
 					  * or one has failed */
 	struct vi_list pending;		 /* VI_GUARDED(pending_lock) */
-	struct vi_list holding;		 /* notifiers': likewise */
+	struct vi_list holding;		 /* core/hold.h.  Likewise */
 	uint64_t waits[VI_WAIT_BUCKETS]; /* VI_GUARDED(pending_lock) */
 	uint64_t wait_max;		 /* VI_GUARDED(pending_lock) */
 };

@@ -78,7 +78,6 @@ int viommu_memory_create(struct viommu *vi, struct viommu_memory **out)
 	atomic_init(&mem->generation, generation_next());
 	vi_lock_init(&mem->lock);
 	vi_lock_init(&mem->backings_lock);
-	vi_list_init(&mem->backings);
 	vi_radix_init(&mem->table, &vi->tables, 0);
 	*out = mem;
 	return 0;
@@ -290,7 +289,8 @@ static int regions_check_locked(struct viommu_memory *mem, uint64_t gpa,
 		return -ENOENT;
 	if (r->gpa < gpa)
 		return -ERANGE;
-	r = vi_memory_first_locked(mem, last, last);
+	if (r->last < last)
+		r = vi_memory_first_locked(mem, last, last);
 	return r && r->last > last ? -ERANGE : 0;
 }
 

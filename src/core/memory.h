@@ -43,7 +43,7 @@ struct viommu_memory {
 	struct vi_itree by_host; /* VI_GUARDED(lock) */
 
 	struct vi_lock backings_lock;
-	struct vi_list backings; /* VI_GUARDED(backings_lock) */
+	struct vi_itree backings; /* VI_GUARDED(backings_lock), by file */
 
 	_Atomic(uint64_t) refs; /* the handle's, and one a region */
 	struct vi_retire retire;

@@ -8,18 +8,15 @@
  *
  * What comes is told first and published then, so that a refusal needs no
  * undoing in the table: a device may use its shadow a moment before the library
- * would let it, of a mapping that nobody was told exists.  What goes is taken
+ * would let it, of a mapping that nobody was told exists.  If there is no table
+ * for it then, they are told to undo it.  What goes is taken
  * from the table first and told then, before the fence can be committed (L1):
  * its shadow is a pin like others, which the callback drops or holds the fence
  * for.  It is told by the call that takes, not by the commit: otherwise an
  * unmap and a map of the same IOVA under one fence would be told in the wrong
  * order.
  *
- * Holds are in a list of the instance, so that a fence whose deadline passes
- * finds the endpoint to decide about (L9).
- *
- * Locks: notifiers and their list are the notify lock's.  Holds are the pending
- * lock's.
+ * Locks: notifiers and their list are the notify lock's.
  */
 #include "core/notifier.h"
 
@@ -29,6 +26,7 @@
 #include "base/range.h"
 #include "core/endpoint.h"
 #include "core/fence.h"
+#include "core/hold.h"
 #include "core/memory.h"
 #include "core/space.h"
 
@@ -41,7 +39,8 @@ struct viommu_notifier {
 	struct viommu_endpoint *ep; /* NULL: gone */
 	struct viommu_notifier_ops ops;
 	void *arg;
-	struct vi_list link; /* in vi->notifiers, first added first */
+	struct vi_extent told; /* what it is told to forget right now */
+	struct vi_list link;   /* in vi->notifiers, first added first */
 	struct vi_retire retire;
 };
 
@@ -64,15 +63,37 @@ static bool has_memory(const struct viommu_notifier *n,
 
 /* ---- one notifier ----------------------------------------------------- */
 
-static void unmap(struct viommu_notifier *n, uint64_t start, uint64_t last,
-		  struct viommu_fence *f)
+/* It is about to be told to forget [start, last] of @s; NULL: of memory, or of
+ * nothing that is known. */
+static void told(struct viommu_notifier *n, struct viommu_space *s,
+		 uint64_t start, uint64_t last)
 {
+	n->told = (struct vi_extent){
+		.space = s,
+		.ep = n->ep,
+		.mem = n->ep->memory,
+		.start = start,
+		.last = last,
+	};
+}
+
+static void unmap(struct viommu_notifier *n, struct viommu_space *s,
+		  uint64_t start, uint64_t last, struct viommu_fence *f)
+{
+	told(n, s, start, last);
 	n->ops.unmap(n->arg, start, last, f);
 }
 
-static void unmap_all(struct viommu_notifier *n, struct viommu_fence *f)
+static void unmap_all(struct viommu_notifier *n, struct viommu_space *s,
+		      struct viommu_fence *f)
 {
-	unmap(n, 0, UINT64_MAX, f);
+	unmap(n, s, 0, UINT64_MAX, f);
+}
+
+void viommu_notifier_hold(struct viommu_notifier *n, struct viommu_fence *f,
+			  struct viommu_hold *h)
+{
+	vi_hold(h, n->vi, f, &n->told);
 }
 
 /* A callback may answer anything; -EAGAIN has a meaning here (core/quota.h). */
@@ -96,7 +117,7 @@ static int map(struct viommu_notifier *n, struct vi_source *src)
 			some = true;
 	}
 	if (rc && some)
-		unmap(n, src->start, src->last, NULL);
+		unmap(n, NULL, src->start, src->last, NULL);
 	return rc;
 }
 
@@ -180,87 +201,8 @@ static void take_back(struct viommu_notifier *n, struct viommu_space *s,
 	if (!map(n, &r.src))
 		return;
 	watch(s, -1);
-	unmap_all(n, f);
+	unmap_all(n, s, f);
 	gone(n, VIOMMU_GONE_LOST);
-}
-
-/* ---- holding a fence -------------------------------------------------- */
-
-struct hold {
-	struct vi_list link; /* in vi->holding */
-	struct viommu *vi;
-	struct viommu_fence *f;
-	struct viommu_endpoint *ep; /* NULL: destroyed */
-};
-_Static_assert(sizeof(struct hold) <= sizeof(struct viommu_hold), "hold grew");
-
-static struct hold *hold_of(struct vi_list *l)
-{
-	return vi_list_of(l, struct hold, link);
-}
-
-void viommu_notifier_hold(struct viommu_notifier *n, struct viommu_fence *f,
-			  struct viommu_hold *pub)
-{
-	struct hold *h = (struct hold *)(void *)pub->opaque;
-	struct viommu *vi = n->vi;
-
-	h->vi = vi;
-	h->f = f;
-	h->ep = n->ep;
-	viommu_fence_hold(f);
-	vi_lock(&vi->pending_lock);
-	vi_list_add_tail(&vi->holding, &h->link);
-	vi_unlock(&vi->pending_lock);
-}
-
-void viommu_notifier_release(struct viommu_hold *pub)
-{
-	struct hold *h = (struct hold *)(void *)pub->opaque;
-	struct viommu_fence *f = h->f;
-	struct viommu *vi = h->vi;
-
-	vi_lock(&vi->pending_lock);
-	vi_list_remove(&h->link);
-	vi_unlock(&vi->pending_lock);
-	viommu_fence_release(f);
-}
-
-struct viommu_endpoint *vi_hold_owner_locked(struct viommu *vi,
-					     const struct viommu_fence *f)
-{
-	struct vi_list *l;
-
-	vi_list_for_each (l, &vi->holding)
-		if (hold_of(l)->f == f && hold_of(l)->ep)
-			return hold_of(l)->ep;
-	return NULL;
-}
-
-bool vi_hold_exists(struct viommu_endpoint *ep)
-{
-	struct viommu *vi = ep->vi;
-	bool found = false;
-	struct vi_list *l;
-
-	vi_lock(&vi->pending_lock);
-	vi_list_for_each (l, &vi->holding)
-		found = found || hold_of(l)->ep == ep;
-	vi_unlock(&vi->pending_lock);
-	return found;
-}
-
-/* It is being destroyed; its notifiers may have gone before. */
-static void holds_forget(struct viommu_endpoint *ep)
-{
-	struct viommu *vi = ep->vi;
-	struct vi_list *l;
-
-	vi_lock(&vi->pending_lock);
-	vi_list_for_each (l, &vi->holding)
-		if (hold_of(l)->ep == ep)
-			hold_of(l)->ep = NULL;
-	vi_unlock(&vi->pending_lock);
 }
 
 /* ---- changes of a space ----------------------------------------------- */
@@ -280,7 +222,7 @@ static int tell_map(struct viommu_space *s, struct vi_source *src)
 		return rc;
 	while ((l = l->prev) != all)
 		if (follows(notifier_of(l), s))
-			unmap(notifier_of(l), src->start, src->last, NULL);
+			unmap(notifier_of(l), s, src->start, src->last, NULL);
 	return rc;
 }
 
@@ -291,7 +233,7 @@ static void tell_unmap(struct viommu_space *s, uint64_t start, uint64_t last,
 
 	for (struct vi_list *l = all->prev; l != all; l = l->prev)
 		if (follows(notifier_of(l), s))
-			unmap(notifier_of(l), start, last, f);
+			unmap(notifier_of(l), s, start, last, f);
 }
 
 static int tell_cut(struct viommu_space *s, uint64_t start, uint64_t last)
@@ -311,11 +253,13 @@ static int tell_cut(struct viommu_space *s, uint64_t start, uint64_t last)
 static int remap(struct viommu_notifier *n, struct viommu_space *s,
 		 const struct viommu_mapping *m, struct viommu_fence *f)
 {
-	int rc = n->ops.remap ? n->ops.remap(n->arg, m, f) : -EOPNOTSUPP;
+	int rc;
 
+	told(n, s, m->start, m->last);
+	rc = n->ops.remap ? n->ops.remap(n->arg, m, f) : -EOPNOTSUPP;
 	if (rc != -EOPNOTSUPP)
 		return refusal(rc);
-	unmap(n, m->start, m->last, f);
+	unmap(n, s, m->start, m->last, f);
 	rc = refusal(n->ops.map(n->arg, m, 1));
 	if (rc)
 		take_back(n, s, m->start, m->last, f);
@@ -331,7 +275,7 @@ static void remap_undo(struct viommu_space *s, struct vi_list *end,
 	for (struct vi_list *l = end->prev; l != all; l = l->prev) {
 		if (!follows(notifier_of(l), s))
 			continue;
-		unmap(notifier_of(l), start, last, f);
+		unmap(notifier_of(l), s, start, last, f);
 		take_back(notifier_of(l), s, start, last, f);
 	}
 }
@@ -420,14 +364,15 @@ void vi_tell_remap_undo_locked(struct viommu_space *s,
 
 /* ---- changes of an endpoint ------------------------------------------- */
 
+/* Those of @ep before @end forget all that they saw of @s, or NULL. */
 static void leave_all(struct viommu_endpoint *ep, struct vi_list *end,
-		      struct viommu_fence *f)
+		      struct viommu_space *s, struct viommu_fence *f)
 {
 	struct vi_list *all = &ep->vi->notifiers;
 
 	for (struct vi_list *l = end->prev; l != all; l = l->prev)
 		if (notifier_of(l)->ep == ep)
-			unmap_all(notifier_of(l), f);
+			unmap_all(notifier_of(l), s, f);
 }
 
 /* Those of @ep before @end, which have forgotten everything, see @s again. */
@@ -463,7 +408,7 @@ int vi_notify_switch(struct viommu_endpoint *ep, struct viommu_space *to,
 		return -EADDRNOTAVAIL;
 	}
 	vi_fence_gather(f, ep->vi, NULL); /* so that it can be held */
-	leave_all(ep, all, f);
+	leave_all(ep, all, old, f);
 	for (l = all->next; l != all; l = l->next) {
 		if (notifier_of(l)->ep == ep)
 			rc = map(notifier_of(l), &r.src);
@@ -471,7 +416,7 @@ int vi_notify_switch(struct viommu_endpoint *ep, struct viommu_space *to,
 			break;
 	}
 	if (rc) {
-		leave_all(ep, l, f);
+		leave_all(ep, l, to, f);
 		watch(to, -n);
 		if (old)
 			return_all(ep, old, f);
@@ -487,7 +432,7 @@ void vi_notify_leave(struct viommu_endpoint *ep, struct viommu_space *old,
 	if (!ep->notifiers)
 		return;
 	vi_fence_gather(f, ep->vi, NULL);
-	leave_all(ep, &ep->vi->notifiers, f);
+	leave_all(ep, &ep->vi->notifiers, old, f);
 	if (old)
 		watch(old, -(int)ep->notifiers);
 }
@@ -496,7 +441,6 @@ void vi_notify_destroy(struct viommu_endpoint *ep)
 {
 	struct vi_list *all = &ep->vi->notifiers;
 
-	holds_forget(ep);
 	for (struct vi_list *l = all->prev; l != all; l = l->prev)
 		if (notifier_of(l)->ep == ep)
 			gone(notifier_of(l), VIOMMU_GONE_DESTROYED);
@@ -537,8 +481,10 @@ void vi_notify_ram_remove(struct viommu_memory *mem, uint64_t gpa,
 	for (struct vi_list *l = all->prev; l != all; l = l->prev) {
 		struct viommu_notifier *n = notifier_of(l);
 
-		if (has_memory(n, mem) && n->ops.ram_remove)
-			n->ops.ram_remove(n->arg, gpa, last, f);
+		if (!has_memory(n, mem) || !n->ops.ram_remove)
+			continue;
+		told(n, NULL, 0, UINT64_MAX);
+		n->ops.ram_remove(n->arg, gpa, last, f);
 	}
 }
 
@@ -624,7 +570,25 @@ int viommu_notifier_add(struct viommu_endpoint *ep,
 	return rc;
 }
 
-void viommu_notifier_remove(struct viommu_notifier *n, struct viommu_fence *f)
+/* Counted by its space until nothing of it is in the shadow, or the fence is
+ * held: who changes the space meanwhile waits for the notify lock. */
+static void end_locked(struct viommu_notifier *n, struct viommu_fence *f)
+	VI_REQUIRES(&n->vi->notify_lock)
+{
+	struct viommu_endpoint *ep = n->ep;
+
+	vi_list_remove(&n->link);
+	if (!ep)
+		return;
+	unmap_all(n, ep->attached, f);
+	if (ep->attached)
+		watch(ep->attached, -1);
+	ep->notifiers--;
+}
+
+/* The analysis cannot know the mutant. */
+void viommu_notifier_remove(struct viommu_notifier *n,
+			    struct viommu_fence *f) VI_NO_ANALYSIS
 {
 	struct viommu *vi;
 
@@ -634,13 +598,7 @@ void viommu_notifier_remove(struct viommu_notifier *n, struct viommu_fence *f)
 	vi_fence_gather(f, vi, NULL); /* so that it can be held */
 	if (VI_MUTANT != VI_MUTANT_NOTIFY_NO_WAIT)
 		vi_lock(&vi->notify_lock);
-	vi_list_remove(&n->link);
-	if (n->ep) {
-		if (n->ep->attached)
-			watch(n->ep->attached, -1);
-		n->ep->notifiers--;
-		unmap_all(n, f);
-	}
+	end_locked(n, f);
 	if (VI_MUTANT != VI_MUTANT_NOTIFY_NO_WAIT)
 		vi_unlock(&vi->notify_lock);
 	n->retire.next = NULL;

@@ -71,12 +71,4 @@ void vi_notify_dirty(struct viommu_memory *mem, enum viommu_dirty_event what,
 		     uint64_t gpa, uint64_t last)
 	VI_REQUIRES(&mem->vi->notify_lock);
 
-/* Whose notifier holds @f?  An endpoint, not destroyed yet; or NULL. */
-struct viommu_endpoint *vi_hold_owner_locked(struct viommu *vi,
-					     const struct viommu_fence *f)
-	VI_REQUIRES(&vi->pending_lock);
-
-/* Does a notifier of @ep hold a fence? */
-bool vi_hold_exists(struct viommu_endpoint *ep);
-
 #endif

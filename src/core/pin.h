@@ -202,8 +202,8 @@ bool vi_pin_find(struct viommu *vi, const struct vi_taking *t,
 struct vi_pin *vi_pin_inherit(struct viommu *vi, const struct vi_taking *t,
 			      struct vi_extent *out);
 
-/* Likewise for @ep itself, which is not being destroyed yet: older than any
- * pin.  NULL: all are in use. */
+/* Likewise for @ep itself, which cannot go before the lock is let go of: older
+ * than any pin.  NULL: all are in use. */
 struct vi_pin *vi_pin_inherit_endpoint(struct viommu *vi,
 				       struct viommu_endpoint *ep);
 

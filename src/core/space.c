@@ -8,8 +8,7 @@
  * policy says what goes; the mappings in the way are cut first, which may fail
  * and changes no translation, and then it cuts none.
  *
- * Where notifiers follow the space, a map makes its tables first, tells, and
- * publishes, which cannot fail then (notifier.c).
+ * Where notifiers follow the space, a map tells them first (notifier.c).
  *
  * Who finds no quota lets go of the lock, collects what other spaces have to
  * spare, and tries again.
@@ -281,17 +280,6 @@ static int scatter_reserve_locked(struct viommu_space *s, struct vi_scatter *sc)
 	return rc;
 }
 
-static void scatter_unreserve_locked(struct viommu_space *s,
-				     struct vi_scatter *sc)
-	VI_REQUIRES(&s->lock)
-{
-	struct viommu_mapping m;
-
-	vi_scatter_rewind(sc);
-	while (vi_scatter_next(sc, &m))
-		vi_radix_unreserve(&s->table, m.start, m.last);
-}
-
 static void scatter_publish_locked(struct viommu_space *s,
 				   struct vi_scatter *sc) VI_REQUIRES(&s->lock)
 {
@@ -319,11 +307,14 @@ static int scatter_map_locked(struct viommu_space *s, struct vi_scatter *sc,
 	rc = vi_quota_take_locked(s, mappings);
 	if (rc)
 		return rc;
-	rc = scatter_reserve_locked(s, sc);
+	/* before there are tables: a guest that is refused again and again must
+	 * not use them up */
+	rc = vi_tell_map_locked(s, &sc->src);
 	if (!rc) {
-		rc = vi_tell_map_locked(s, &sc->src);
+		rc = scatter_reserve_locked(s, sc);
 		if (rc)
-			scatter_unreserve_locked(s, sc);
+			vi_tell_unmap_locked(s, sc->src.start, sc->src.last,
+					     NULL);
 		else
 			scatter_publish_locked(s, sc);
 	}

@@ -77,6 +77,11 @@ function documents(f, e)
 	return documents(as[f], e)
 }
 
+function is_open(f)
+{
+	return f in others || (f in as && is_open(as[f]))
+}
+
 function wrapper(f, n, p, i, word, args)
 {
 	n = split(params[f], p, /,/)
@@ -107,7 +112,7 @@ END {
 		else if (mode == "wrappers")
 			wrapper(name[i])
 		else if (mode == "open") {
-			if (name[i] in others)
+			if (is_open(name[i]))
 				print name[i]
 		} else
 			for (e in errnos)

@@ -328,6 +328,8 @@ static void world_make(struct run *r, const struct setup *setup)
 			   &(struct viommu_reserved){
 				   .start = r->m.l.first[r->m.reserved[0]],
 				   .last = r->m.l.last[r->m.reserved[1]] }));
+	if (setup->aperture & SETUP_RECORDERS)
+		recorders_make(r);
 }
 
 void memory_compare(const struct run *r)
@@ -395,6 +397,7 @@ static void world_end(struct run *r)
 	viommu_fence_init(&f);
 	for (unsigned i = 0; i < ENDPOINTS; i++)
 		viommu_endpoint_destroy(r->ep[i], &f);
+	recorders_end(r, &f);
 	for (unsigned i = 0; i < SPACES; i++)
 		viommu_space_destroy(r->space[i], &f);
 	viommu_fence_commit(&f, NULL, NULL);
@@ -493,6 +496,7 @@ static void op_run(struct run *r, const struct op *op)
 	doing[op->what](r, op);
 	bursts_follow(r);
 	fences_compare(r);
+	recorders_compare(r);
 }
 
 const char *stream_run(const struct stream *s)

@@ -5,7 +5,7 @@
 /*
  * A run: a stream carried out on the library and on the model.  What a file
  * of it does: run.c worlds and fences, run_space.c what changes the meaning of
- * IOVAs, run_access.c what devices do.
+ * IOVAs, run_access.c what devices do, run_notify.c who is told.
  */
 
 #include "model.h"
@@ -20,6 +20,7 @@ enum {
 	FAULT_STEPS = 48,
 	PATTERN = 997,
 	LIST_MAX = 8, /* pieces of a scatter list */
+	RECORDERS = ENDPOINTS + 1,
 	ASKED_MAX = 2 * OPS_MAX,
 };
 
@@ -79,6 +80,7 @@ struct run {
 	unsigned allocated; /* by the library */
 	unsigned nfaults;
 	struct questions q;
+	struct shadow *recorder[RECORDERS]; /* or none */
 	struct viommu_fault fault;
 	uint8_t buf[BUF];
 };
@@ -107,6 +109,12 @@ void questions_compare(const struct run *r);
 /* Fences that waited for it wait no more. */
 void hold_over(struct run *r, unsigned i);
 void let_go(struct run *r, unsigned i);
+
+/* Recorders of what endpoints see (run_notify.c). */
+void recorders_make(struct run *r);
+void recorders_compare(const struct run *r);
+/* The endpoints are destroyed. */
+void recorders_end(struct run *r, struct viommu_fence *f);
 
 /* Endpoints may have been moved during a burst. */
 void bursts_follow(struct run *r);

@@ -264,7 +264,7 @@ void stream_print(FILE *to, const struct stream *s)
 	fprintf(to,
 		"/* space[0], [1]: MAPPED, [2]: REMOTE, [3]: IDENTITY; %s; "
 		"pages of %llu, %llu, %llu;\n"
-		" * aperture %#llx to %#llx; ep[2] reserves %#llx to %#llx "
+		" * aperture %#llx to %#llx; ep[2] reserves %#llx to %#llx%s "
 		"*/\n",
 		policies[s->setup.policy % 3], (unsigned long long)m.l.sizes[0],
 		(unsigned long long)m.l.sizes[1],
@@ -272,7 +272,8 @@ void stream_print(FILE *to, const struct stream *s)
 		(unsigned long long)m.space[0].aperture.start,
 		(unsigned long long)m.space[0].aperture.last,
 		(unsigned long long)m.l.first[m.reserved[0]],
-		(unsigned long long)m.l.last[m.reserved[1]]);
+		(unsigned long long)m.l.last[m.reserved[1]],
+		s->setup.aperture & SETUP_RECORDERS ? "; recorded" : "");
 	for (unsigned i = 0; i < s->n; i++)
 		print_op(to, &m.l, &s->op[i]);
 }

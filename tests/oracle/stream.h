@@ -23,6 +23,9 @@ enum {
 	HOLDS = 6,
 	REGIONS = 3,
 	OPS_MAX = 400,
+	/* a bit of struct setup's aperture: what endpoints see is recorded
+	 */
+	SETUP_RECORDERS = 4,
 };
 
 enum what {

@@ -18,6 +18,8 @@
  *   remap    one page, many, huge ones: old or new, never a fault, never a mix
  *   giveup   deadlines on a clock of the test's: wait on, give up, recover;
  *            what was not let go of is not taken (L3)
+ *   notify   recorders and devices that go by them: each picture is what its
+ *            endpoint sees; what was taken is in none when its fence is done
  *
  * Options: --barrier fenced|asymmetric|auto, --seconds S for each subject,
  * --threads N workers, --patience S after which a fence was forgotten,
@@ -70,6 +72,7 @@ static const struct subject *const subjects[] = {
 	&subject_pages,	 &subject_tables,  &subject_spaces, &subject_memory,
 	&subject_auto,	 &subject_maps,	   &subject_revoke, &subject_bursts,
 	&subject_attach, &subject_restart, &subject_remap,  &subject_giveup,
+	&subject_notify,
 };
 
 enum {

@@ -70,7 +70,7 @@ struct subject {
 extern const struct subject subject_pages, subject_tables, subject_spaces,
 	subject_memory, subject_auto, subject_maps, subject_revoke,
 	subject_bursts, subject_attach, subject_restart, subject_remap,
-	subject_giveup;
+	subject_giveup, subject_notify;
 
 /* ---- the world -------------------------------------------------------- */
 

@@ -374,6 +374,284 @@ static void bad_regions_are_refused(void **state)
 	world_free(&w);
 }
 
+/* What can be written cannot be read, and the other way round. */
+static void region_to_be_written_only(void **state)
+{
+	struct viommu_memory *mem;
+	struct viommu_region r;
+	struct viommu_fence f;
+	char host[4096] = "", c = 'x';
+	uint64_t val = 0;
+	struct world w;
+
+	(void)state;
+	world_make(&w, NULL, 4096);
+	mem = viommu_memory_of(w.vi);
+	r = region(1 << 20, sizeof(host), -1, 0);
+	r.host = host;
+	r.prot = VIOMMU_WRITE;
+	assert_int_equal(viommu_memory_add(mem, &r), 0);
+	assert_int_equal(map_rw(&w, 0x10000, 0x10fff, r.gpa), 0);
+	assert_int_equal(viommu_dma_write(w.ep, 0x10001, &c, 1), 0);
+	assert_int_equal(viommu_dma_store(w.ep, 0x10008, 8, 7), 0);
+	assert_int_equal(viommu_memory_write(mem, r.gpa + 2, &c, 1), 0);
+	assert_memory_equal(host, "\0xx\0\0\0\0\0\7", 9);
+	assert_int_not_equal(viommu_dma_read(w.ep, 0x10001, &c, 1), 0);
+	assert_int_not_equal(viommu_dma_load(w.ep, 0x10008, 8, &val), 0);
+	val = 7;
+	assert_int_not_equal(viommu_dma_cas(w.ep, 0x10008, 8, &val, 8), 0);
+	assert_int_equal(viommu_memory_read(mem, r.gpa + 1, &c, 1), -EFAULT);
+	assert_int_equal(host[8], 7);
+	/* one thread's memory of where it was says no more than that */
+	assert_int_equal(viommu_dma_store(w.ep, 0x10008, 8, 9), 0);
+	assert_int_not_equal(viommu_dma_load(w.ep, 0x10008, 8, &val), 0);
+	viommu_fence_init(&f);
+	assert_int_equal(viommu_memory_remove(mem, r.gpa, r.len, &f), 0);
+	fence_run(&f);
+	world_free(&w);
+}
+
+/* ---- many ------------------------------------------------------------- */
+
+enum {
+	SLOTS = 2048,
+	SLOT = 100, /* bytes; regions of one to three slots */
+};
+
+struct model {
+	struct viommu_memory *mem;
+	char *host;
+	unsigned len[SLOTS + 3];   /* slots of the region that begins here */
+	unsigned owner[SLOTS + 3]; /* where the one begins that has it, + 1 */
+};
+
+static void model_add(struct model *m, unsigned at, unsigned len)
+{
+	struct viommu_region r = region(at * SLOT, len * SLOT, -1, 0);
+	bool taken = false;
+
+	/* what one shows another may show, too */
+	r.host = m->host + at % 7 * SLOT;
+	for (unsigned i = at; i < at + len; i++)
+		taken |= m->owner[i];
+	assert_int_equal(viommu_memory_add(m->mem, &r), taken ? -EEXIST : 0);
+	if (taken)
+		return;
+	m->len[at] = len;
+	for (unsigned i = at; i < at + len; i++)
+		m->owner[i] = at + 1;
+}
+
+static void model_remove(struct model *m, unsigned at, unsigned len)
+{
+	unsigned end = at + len, n = 0;
+	struct viommu_fence f;
+	int rc = 0;
+
+	for (unsigned i = at; i < end; i++) {
+		unsigned o = m->owner[i];
+
+		n += !!o;
+		if (o && (o - 1 < at || o - 1 + m->len[o - 1] > end))
+			rc = -ERANGE;
+	}
+	viommu_fence_init(&f);
+	assert_int_equal(
+		viommu_memory_remove(m->mem, at * SLOT, len * SLOT, &f),
+		n ? rc : -ENOENT);
+	fence_run(&f);
+	for (unsigned i = at; i < end && n && !rc; i++)
+		m->owner[i] = m->len[i] = 0;
+}
+
+static void model_compare(const struct model *m)
+{
+	struct viommu_region r = { .size = sizeof(r) };
+	uint64_t gpa = 0;
+
+	for (unsigned i = 0; i < SLOTS + 3; i++) {
+		if (!m->len[i])
+			continue;
+		assert_int_equal(viommu_memory_next(m->mem, gpa, &r), 0);
+		assert_int_equal(r.gpa, i * SLOT);
+		assert_int_equal(r.len, m->len[i] * SLOT);
+		assert_ptr_equal(r.host, m->host + i % 7 * SLOT);
+		gpa = r.gpa + r.len;
+	}
+	assert_int_equal(viommu_memory_next(m->mem, gpa, &r), -ENOENT);
+}
+
+static void regions_come_and_go_at_random(void **state)
+{
+	struct model *m = calloc(1, sizeof(*m));
+	struct viommu_fence f;
+	uint32_t x = 1;
+	struct world w;
+
+	(void)state;
+	assert_non_null(m);
+	m->host = calloc(16, SLOT);
+	world_make(&w, NULL, 4096);
+	assert_int_equal(viommu_memory_create(w.vi, &m->mem), 0);
+	for (unsigned i = 0; i < 20000; i++) {
+		unsigned at;
+
+		x = x * 1664525 + 1013904223;
+		at = (x >> 8) % SLOTS;
+		if ((x >> 20) % 3)
+			model_add(m, at, 1 + (x >> 24) % 3);
+		else
+			model_remove(m, at, 1 + (x >> 24) % 3);
+		if (i % 500 == 0)
+			model_compare(m);
+	}
+	model_compare(m);
+	viommu_fence_init(&f);
+	viommu_memory_destroy(m->mem, &f);
+	fence_run(&f);
+	world_free(&w);
+	free(m->host);
+	free(m);
+}
+
+/* Allocations, and what they take. */
+struct counted {
+	uint64_t calls, bytes;
+};
+
+static void *counted_alloc(void *arg, size_t size, size_t align)
+{
+	struct counted *n = arg;
+	size_t head = align > 64 ? align : 64;
+	char *p = aligned_alloc(head, (size + 2 * head - 1) & ~(head - 1));
+
+	if (!p)
+		return NULL;
+	n->calls++;
+	n->bytes += size;
+	memset(p, 0, head + size);
+	memcpy(p + head - 64, &size, sizeof(size));
+	memcpy(p + head - 32, &head, sizeof(head));
+	return p + head;
+}
+
+static void counted_free(void *arg, void *ptr)
+{
+	struct counted *n = arg;
+	size_t size, head;
+	char *p = ptr;
+
+	memcpy(&size, p - 64, sizeof(size));
+	memcpy(&head, p - 32, sizeof(head));
+	n->bytes -= size;
+	free(p - head);
+}
+
+/* Maps of a client's own IOMMU: pages of one file, in no order.  Each is one
+ * small allocation, whatever their number, and the file is mapped once. */
+static void regions_of_one_file_by_the_thousand(void **state)
+{
+	const uint64_t n = 50000, page = 4096;
+	struct counted mem_used = { 0 };
+	struct viommu_env env = { .size = sizeof(env),
+				  .arg = &mem_used,
+				  .alloc = counted_alloc,
+				  .free = counted_free };
+	struct viommu_config cfg = { .size = sizeof(cfg), .env = &env };
+	int fd = file_of(64 * page);
+	uint64_t bytes, calls;
+	struct viommu_memory *mem;
+	struct viommu_region r;
+	struct viommu_fence f;
+	struct world w;
+
+	(void)state;
+	world_make(&w, &cfg, 4096);
+	assert_int_equal(viommu_memory_create(w.vi, &mem), 0);
+	bytes = mem_used.bytes;
+	for (uint64_t i = 0; i < n; i++) {
+		uint64_t at = i * 7919 % n;
+
+		r = region(at * page, page, fd, at % 64 * page);
+		assert_int_equal(viommu_memory_add(mem, &r), 0);
+	}
+	assert_int_equal(mapped_files(), 1);
+	/* eight entries of a table, and what a region is */
+	assert_in_range((mem_used.bytes - bytes) / n, 1, 256);
+	calls = mem_used.calls;
+	for (uint64_t i = 0; i < 1000; i++) {
+		uint64_t at = i * 104729 % n;
+
+		viommu_fence_init(&f);
+		assert_int_equal(viommu_memory_remove(mem, at * page, page, &f),
+				 0);
+		fence_run(&f);
+		r = region(at * page, page, fd, i % 64 * page);
+		assert_int_equal(viommu_memory_add(mem, &r), 0);
+	}
+	assert_int_equal(mem_used.calls - calls, 1000);
+	assert_int_equal(mapped_files(), 1);
+	viommu_fence_init(&f);
+	viommu_memory_destroy(mem, &f);
+	fence_run(&f);
+	assert_int_equal(mapped_files(), 0);
+	close(fd);
+	world_free(&w);
+	assert_int_equal(mem_used.bytes, 0);
+}
+
+/* Each is found again, among many with the same offsets. */
+static void many_files_are_mapped_once_each(void **state)
+{
+	enum {
+		FILES = 100
+	};
+	struct viommu_memory *mem;
+	struct viommu_region r;
+	struct viommu_fence f;
+	int fd[FILES];
+	struct world w;
+	char c = 0;
+
+	(void)state;
+	world_make(&w, NULL, 4096);
+	assert_int_equal(viommu_memory_create(w.vi, &mem), 0);
+	for (unsigned i = 0; i < FILES; i++) {
+		fd[i] = file_of(0x4000);
+		c = (char)i;
+		for (off_t at = 0; at < 0x4000; at += 0x1000)
+			assert_int_equal(pwrite(fd[i], &c, 1, at), 1);
+	}
+	for (uint64_t k = 0; k < 4; k++)
+		for (uint64_t i = 0; i < FILES; i++) {
+			r = region((k * FILES + i) << 12, 0x1000, fd[i],
+				   k << 12);
+			assert_int_equal(viommu_memory_add(mem, &r), 0);
+		}
+	assert_int_equal(mapped_files(), FILES);
+	for (uint64_t i = 0; i < 4 * FILES; i++) {
+		assert_int_equal(viommu_memory_read(mem, i << 12, &c, 1), 0);
+		assert_int_equal(c, (char)(i % FILES));
+	}
+	/* all of every second file's */
+	viommu_fence_init(&f);
+	for (uint64_t i = 0; i < 4 * FILES; i += 2)
+		assert_int_equal(viommu_memory_remove(mem, i << 12, 0x1000, &f),
+				 0);
+	fence_run(&f);
+	assert_int_equal(mapped_files(), FILES / 2);
+	for (uint64_t i = 1; i < 4 * FILES; i += 2) {
+		assert_int_equal(viommu_memory_read(mem, i << 12, &c, 1), 0);
+		assert_int_equal(c, (char)(i % FILES));
+	}
+	viommu_fence_init(&f);
+	viommu_memory_destroy(mem, &f);
+	fence_run(&f);
+	for (unsigned i = 0; i < FILES; i++)
+		close(fd[i]);
+	world_free(&w);
+}
+
 static void remove_takes_whole_regions(void **state)
 {
 	struct viommu_memory *mem;
@@ -501,6 +779,10 @@ int main(void)
 		cmocka_unit_test(sealed_file_can_be_read),
 		cmocka_unit_test(seal_holds_beside_a_writer),
 		cmocka_unit_test(bad_regions_are_refused),
+		cmocka_unit_test(region_to_be_written_only),
+		cmocka_unit_test(regions_come_and_go_at_random),
+		cmocka_unit_test(regions_of_one_file_by_the_thousand),
+		cmocka_unit_test(many_files_are_mapped_once_each),
 		cmocka_unit_test(remove_takes_whole_regions),
 		cmocka_unit_test(remove_waits_for_maps_of_it_only),
 		cmocka_unit_test(endpoints_have_memories_of_their_own),
