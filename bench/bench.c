@@ -131,7 +131,8 @@ static const char *barrier_name(const struct row *r)
 static const char *peer_name(const struct row *r)
 {
 	static const char *const names[] = { "-",      "idle",	 "reader",
-					     "bursts", "mapper", "taker" };
+					     "bursts", "mapper", "taker",
+					     "memory" };
 
 	return names[r->peer];
 }

@@ -41,6 +41,7 @@ enum peer {
 	PEER_BURSTS, /* loads, BURST under one pin */
 	PEER_MAPPER, /* maps and unmaps */
 	PEER_TAKER,  /* 10,000 invalidations a second */
+	PEER_MEMORY, /* 10,000 regions a second come and go */
 };
 
 struct row;
@@ -50,9 +51,11 @@ struct world {
 	struct viommu_space *space;
 	struct viommu_endpoint *ep;
 	struct viommu_dma *live;
-	struct viommu_window window; /* over all pages */
-	uint32_t *keys;		     /* KEYS random IOVAs that are mapped */
-	uint32_t key_mask;	     /* of the index: 0 for one page */
+	struct viommu_window window;  /* over all pages */
+	uint32_t *keys;		      /* KEYS random IOVAs that are mapped */
+	uint32_t key_mask;	      /* of the index: 0 for one page */
+	struct viommu_memory *memory; /* of nregions, or NULL */
+	uint64_t nregions, turn;
 	const struct row *row;
 	char *ram;
 	uint64_t bytes; /* that the library has allocated */
@@ -81,7 +84,8 @@ struct row {
 	enum peer peer;
 	bool floor_beside; /* the floor beside the peer, too */
 	unsigned n;	   /* operations a round */
-	unsigned arg;	   /* of the operation: bytes, or lg2 of a page's */
+	unsigned arg;	   /* of the operation: bytes, or lg2 of a page's, or
+			    * regions */
 	unsigned pct;	   /* a percentile */
 	const char *calls; /* what instructions are counted in */
 };
@@ -132,6 +136,10 @@ op_fn floor_walk, floor_data, floor_atomic, floor_membarrier;
 void loads(struct world *w, unsigned n);
 op_fn op_load_burst, op_store_burst, op_load, op_read, op_window, op_map_unmap,
 	op_map_unmap_revocable, op_map_unmap_spilled;
+
+/* memory.c */
+op_fn op_memory_change;
+void regions_free(struct world *w);
 
 /* space.c */
 op_fn op_space_map, op_space_unmap, op_space_map_random, op_space_map_256,

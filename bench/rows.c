@@ -97,6 +97,16 @@
 		.peer = k, .arg = 12, .n = 64 * 64, .calls = FENCE_CALLS    \
 	}
 
+/* With as many regions there: remove one, wait, and add it again. */
+#define MEMORY_CHANGE(regions, what)                                           \
+	{                                                                      \
+		.name = "memory remove + add, of " what,                       \
+		.op = op_memory_change, ATOMIC, .barrier = FENCED, .pages = 1, \
+		.n = 2000, .arg = regions,                                     \
+		.calls = "viommu_memory_add viommu_memory_remove "             \
+			 "viommu_fence_commit viommu_fence_wait"               \
+	}
+
 const struct row rows[] = {
 	LOAD_BURST(1, 2.5),
 	LOAD_BURST(SIXTEEN, 3),
@@ -125,6 +135,13 @@ const struct row rows[] = {
 	  .pages = 1,
 	  .n = 50000,
 	  .calls = "viommu_window_load" },
+	{ .name = "window load, 10k removals/s",
+	  ALONE(op_window),
+	  .aim = { .floors = 1.15 },
+	  .barrier = ASYM,
+	  .pages = 1,
+	  .peer = PEER_MEMORY,
+	  .n = 200000 },
 	LOAD(ASYM, 1, .atomic = 0),
 	LOAD(ASYM, K64, .atomic = 0),
 	LOAD(FENCED, 1, .atomic = 5),
@@ -201,6 +218,9 @@ const struct row rows[] = {
 	UNMAP_64(FENCED, PEER_NONE, 50),
 	UNMAP_64(ASYM, PEER_IDLE, 50),
 	UNMAP_64(ASYM, PEER_READER, 50),
+	MEMORY_CHANGE(1, "1"),
+	MEMORY_CHANGE(1000, "1,000"),
+	MEMORY_CHANGE(100000, "100,000"),
 	{ .name = "memory a 4 KiB mapping, bytes",
 	  .op = op_memory,
 	  .aim = { .bytes = 8.1 },

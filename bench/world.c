@@ -154,6 +154,7 @@ void world_free(struct world *w)
 {
 	struct viommu_fence f;
 
+	regions_free(w);
 	for (uint32_t i = 0; i < w->row->live; i++)
 		viommu_dma_unmap(&w->live[i], 0);
 	free(w->live);
@@ -186,22 +187,45 @@ static struct {
 	   .changed = PTHREAD_COND_INITIALIZER };
 
 /* Pages of its own, beside those that the row uses. */
-static void peer_take(struct world *w)
+static void space_take(struct world *w)
 {
 	struct viommu_mapping m = { .start = CHURN + 600 * GIB,
 				    .last = CHURN + 600 * GIB + PAGE - 1,
 				    .gpa = RAM_AT,
 				    .prot = VIOMMU_READ };
 	struct viommu_fence f;
+
+	viommu_fence_init(&f);
+	must(viommu_space_map(w->space, &m));
+	if (viommu_space_unmap(w->space, m.start, m.last, &f) != PAGE)
+		abort();
+	fence_run(&f);
+}
+
+static void memory_take(struct world *w)
+{
+	struct viommu_memory *mem = viommu_memory_of(w->vi);
+	const struct viommu_region r = { .size = sizeof(r),
+					 .gpa = RAM_AT + GIB,
+					 .len = PAGE,
+					 .host = w->ram,
+					 .prot = VIOMMU_READ };
+	struct viommu_fence f;
+
+	viommu_fence_init(&f);
+	must(viommu_memory_add(mem, &r));
+	must(viommu_memory_remove(mem, r.gpa, r.len, &f));
+	fence_run(&f);
+}
+
+/* 10,000 a second. */
+static void peer_take(struct world *w, void (*take)(struct world *w))
+{
 	struct timespec ts;
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	for (int i = 0; i < 100 && atomic_load(&peer.want) == RUN; i++) {
-		viommu_fence_init(&f);
-		must(viommu_space_map(w->space, &m));
-		if (viommu_space_unmap(w->space, m.start, m.last, &f) != PAGE)
-			abort();
-		fence_run(&f);
+		take(w);
 		ts.tv_nsec += 100000;
 		if (ts.tv_nsec >= 1000000000) {
 			ts.tv_nsec -= 1000000000;
@@ -226,7 +250,10 @@ static void peer_work(struct world *w)
 		op_map_unmap(w, 64);
 		break;
 	case PEER_TAKER:
-		peer_take(w);
+		peer_take(w, space_take);
+		break;
+	case PEER_MEMORY:
+		peer_take(w, memory_take);
 		break;
 	default:
 		break;

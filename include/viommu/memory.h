@@ -131,8 +131,8 @@ VIOMMU_API VIOMMU_MUST_CHECK int viommu_memory_next(struct viommu_memory *mem,
  * @param gpa where
  * @param buf to
  * @param len bytes; 0 is fine
- * @return 0, -EFAULT (some byte is not memory; @p buf may be partly written),
- *         -EAGAIN (max_threads other threads do DMA)
+ * @return 0, -EFAULT (some byte is not memory, or may not be read; @p buf may
+ * be partly written), -EAGAIN (max_threads other threads do DMA)
  *
  * Context: any thread; not atomic.
  */

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <linux/magic.h>
-#include <stdbool.h>
 #include <stddef.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -17,30 +16,47 @@ static bool in_memory(int fd)
 	       (fs.f_type == TMPFS_MAGIC || fs.f_type == HUGETLBFS_MAGIC);
 }
 
-static struct vs_file *file_find(struct vs_files *files, uint64_t dev,
-				 uint64_t ino)
+/* The file's place, or a free one, or NULL: neither is there. */
+static struct vs_file *file_find(struct vs_files *files, const struct stat *st)
 {
-	for (unsigned i = 0; i < files->n; i++)
-		if (files->file[i].dev == dev && files->file[i].ino == ino)
-			return &files->file[i];
-	return NULL;
+	struct vs_file *spare = NULL;
+
+	for (unsigned i = 0; i < files->n; i++) {
+		struct vs_file *file = &files->file[i];
+
+		if (!file->maps)
+			spare = file;
+		else if (file->dev == st->st_dev && file->ino == st->st_ino)
+			return file;
+	}
+	if (!spare && files->n < VS_FILES)
+		spare = &files->file[files->n];
+	if (spare)
+		*spare = (struct vs_file){ .dev = st->st_dev,
+					   .ino = st->st_ino };
+	return spare;
 }
 
 /* A file that has grown is mapped again, beside what is mapped of it. */
 static bool file_charge(struct vs_files *files, struct vs_file *file,
 			uint64_t len)
 {
-	if (file->maps && len <= file->len)
+	bool grows = file->maps;
+
+	if (grows && len <= file->len)
 		return true;
-	if (len > VS_FILES_BYTES - files->bytes)
+	if (len > VS_FILES_BYTES - files->bytes ||
+	    (grows && files->grown == VS_FILES))
 		return false;
 	files->bytes += len;
+	files->grown += grows;
 	file->charged += len;
+	file->grown += grows;
 	file->len = len;
 	return true;
 }
 
-int vs_files_add(struct vs_files *files, int fd)
+int vs_files_get(struct vs_files *files, int fd, struct vs_file **out)
 {
 	struct vs_file *file;
 	struct stat st;
@@ -48,24 +64,30 @@ int vs_files_add(struct vs_files *files, int fd)
 	if (fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_size < 0 ||
 	    !in_memory(fd))
 		return -EBADF;
-	file = file_find(files, st.st_dev, st.st_ino);
-	if (!file && files->n < VS_FILES) {
-		file = &files->file[files->n];
-		*file = (struct vs_file){ .dev = st.st_dev, .ino = st.st_ino };
-	}
+	file = file_find(files, &st);
 	if (!file || !file_charge(files, file, (uint64_t)st.st_size))
 		return -ENOSPC;
-	if (!file->maps++)
+	file->maps++;
+	if (file == &files->file[files->n])
 		files->n++;
+	*out = file;
 	return 0;
 }
 
-void vs_files_remove(struct vs_files *files, uint64_t dev, uint64_t ino)
+void vs_files_put(struct vs_files *files, struct vs_file *file)
 {
-	struct vs_file *file = file_find(files, dev, ino);
-
-	if (!file || --file->maps)
+	if (--file->maps)
 		return;
 	files->bytes -= file->charged;
-	*file = files->file[--files->n];
+	files->grown -= file->grown;
+	while (files->n && !files->file[files->n - 1].maps)
+		files->n--;
+}
+
+bool vs_files_same(const struct vs_file *file, int fd)
+{
+	struct stat st;
+
+	return !fstat(fd, &st) && file->dev == st.st_dev &&
+	       file->ino == st.st_ino;
 }

@@ -4,14 +4,19 @@
 
 /*
  * The files a client gives as memory: which are fit, and how much of this
- * process' address space they may take.  A file is mapped whole and once, so
- * what counts is files, not maps.
+ * process' address space they may take.  A file is mapped whole and once, and
+ * once more when it has grown, so what counts is files, not maps: with each map
+ * comes a descriptor, which nobody keeps.
  */
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum {
-	VS_FILES = 256, /* of one client at a time */
+	/* of one client at a time; and as often they may have grown: a process
+	 * has room for some 65,000 mappings (vm.max_map_count), and others
+	 * need theirs */
+	VS_FILES = 256,
 };
 
 /* All files together: 16 TiB, an eighth of a 47-bit address space. */
@@ -21,23 +26,29 @@ struct vs_file {
 	uint64_t dev, ino;
 	uint64_t len;	  /* the longest it has been */
 	uint64_t charged; /* of the budget: for each time it grew */
-	uint64_t maps;
+	uint64_t maps;	  /* 0: the place is free */
+	unsigned grown;	  /* so many times */
 };
 
 struct vs_files {
 	struct vs_file file[VS_FILES];
-	unsigned n;
+	unsigned n;	/* places in use, or free below one in use */
+	unsigned grown; /* all together */
 	uint64_t bytes;
 };
 
 /*
- * One more map shows @fd: -EBADF (not in memory: an access could wait for a
- * disk, a network or the client itself, and a fence with it), -ENOSPC (too many
- * files, or too long).
+ * One more map shows @fd, whose file is *@out until as many have ceased to:
+ * -EBADF (not in memory: an access could wait for a disk, a network or the
+ * client itself, and a fence with it), -ENOSPC (too many files, too long, or
+ * grown too often).
  */
-int vs_files_add(struct vs_files *files, int fd);
+int vs_files_get(struct vs_files *files, int fd, struct vs_file **out);
 
 /* One map less does. */
-void vs_files_remove(struct vs_files *files, uint64_t dev, uint64_t ino);
+void vs_files_put(struct vs_files *files, struct vs_file *file);
+
+/* Is @fd one of @file? */
+bool vs_files_same(const struct vs_file *file, int fd);
 
 #endif

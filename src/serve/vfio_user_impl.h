@@ -45,6 +45,7 @@ enum {
 /* What the client can do, of that which matters to us. */
 struct vs_peer {
 	uint32_t max_xfer;
+	uint32_t max_maps; /* that it says itself */
 };
 
 int vs_version(struct vs_peer *peer, const struct vs_msg *m,
@@ -60,9 +61,8 @@ enum {
 struct vs_map {
 	uint64_t start, last;
 	uint64_t offset;
-	uint64_t dev, ino;
+	struct vs_file *file; /* NULL: a hole, came without a descriptor */
 	uint32_t flags;
-	bool hole; /* came without a file descriptor */
 };
 
 struct vs_dma_op {
@@ -87,8 +87,8 @@ struct vs_dma {
 	struct viommu_loop *loop;
 	struct viommu_memory *memory;
 	struct viommu_task *progress; /* posted when an operation is done */
-	struct vs_map *maps;	      /* sorted, disjoint */
-	unsigned nmaps, room;
+	void *maps;		      /* tsearch(3)'s, disjoint */
+	unsigned nmaps;
 	struct vs_files files; /* that the maps show */
 	/* nmaps, and what was done so far, for others to read */
 	_Atomic uint64_t mapped, maps_done, unmaps_done, holes;

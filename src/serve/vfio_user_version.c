@@ -52,6 +52,8 @@ static int peer_parse(struct vs_peer *peer, struct json_object *root)
 	if (!rc)
 		rc = number_find(caps, "max_data_xfer_size", XFER_LEAST,
 				 &peer->max_xfer);
+	if (!rc)
+		rc = number_find(caps, "max_dma_maps", 0, &peer->max_maps);
 	return rc;
 }
 
@@ -86,6 +88,14 @@ static bool offer(struct vs_reply *r, size_t room, const char *text)
 	return true;
 }
 
+/* To QEMU no more than it says itself, whatever we take. */
+static unsigned maps_offered(const struct vs_peer *peer)
+{
+	if (peer->max_maps < VU_DEFAULT_MAPS)
+		return VU_DEFAULT_MAPS;
+	return peer->max_maps < VU_MAX_MAPS ? peer->max_maps : VU_MAX_MAPS;
+}
+
 int vs_version(struct vs_peer *peer, const struct vs_msg *m, struct vs_reply *r)
 {
 	const char *text = (const char *)m->body + sizeof(struct vu_version);
@@ -94,7 +104,8 @@ int vs_version(struct vs_peer *peer, const struct vs_msg *m, struct vs_reply *r)
 	char full[160];
 	int rc;
 
-	peer->max_xfer = VU_MAX_XFER; /* the protocol's default */
+	peer->max_xfer = VU_MAX_XFER; /* the protocol's defaults */
+	peer->max_maps = VU_DEFAULT_MAPS;
 	memcpy(&v, m->body, sizeof(v));
 	if (v.major != VU_MAJOR)
 		return -EINVAL;
@@ -112,7 +123,7 @@ int vs_version(struct vs_peer *peer, const struct vs_msg *m, struct vs_reply *r)
 		 "{\"capabilities\":{\"max_msg_fds\":%u,"
 		 "\"max_data_xfer_size\":%u,\"max_dma_maps\":%u,"
 		 "\"pgsizes\":4096,\"write_multiple\":false}}",
-		 VU_MAX_FDS, VU_MAX_XFER, VU_MAX_MAPS);
+		 VU_MAX_FDS, VU_MAX_XFER, maps_offered(peer));
 	if (!offer(r, len, full)) {
 		snprintf(full, sizeof(full),
 			 "{\"capabilities\":{\"max_msg_fds\":%u}}", VU_MAX_FDS);

@@ -132,7 +132,10 @@ enum {
 	VU_MINOR = 1,
 	VU_MAX_FDS = 16, /* with one message; QEMU refuses a greater offer */
 	VU_MAX_XFER = 1 << 20,
-	VU_MAX_MAPS = 65535,
+	VU_DEFAULT_MAPS = 65535, /* the protocol's; QEMU refuses a greater
+				  * offer, but keeps to no number */
+	VU_MAX_MAPS = 1 << 18,	 /* of one client; QEMU's own IOMMU makes one
+				  * for each IOVA mapping */
 	VU_MAX_MULTI = 200,
 	VU_QEMU_DMA_LEAST = 32,
 	/* the longest: a write of VU_MAX_XFER bytes */

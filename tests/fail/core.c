@@ -353,7 +353,7 @@ static const struct step steps[] = {
 	  RW },
 };
 
-/* More regions than their array has room for at first, and at second. */
+/* Many regions. */
 void core_init(struct world *w, uint32_t barrier)
 {
 	size_t n = sizeof(steps) / sizeof(steps[0]);

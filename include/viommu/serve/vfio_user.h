@@ -13,6 +13,11 @@
  * that come later are carried out at once; answers to DMA_MAP and DMA_UNMAP
  * keep their order among themselves, since clients wait for the last one only.
  *
+ * A client may have an IOMMU of its own, and send a map for each IOVA: 262,144
+ * of them at once, of which those that show one file share its mapping here. An
+ * unmap takes every map inside its range, and waits for the DMA that overlaps
+ * them, not for the whole device; one that would cut a map is refused.
+ *
  * The reply to DEVICE_RESET, and to a write that resets the function or takes
  * bus mastering away, is sent when the function does no more DMA
  * (<viommu/serve/pci.h>).  What comes after it, posted writes too, waits unread
