@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # rooms.sh SOURCE_DIR LIBRARY_OBJECT_DIR: calls go down or sideways along the
 # arrows of docs/ARCHITECTURE.md, never up.  Includes are checked by name, and
-# what guest/ and serve/ link against by symbol.
+# what guest/, host/ and serve/ link against by symbol.
 src=$1/src objs=$2
 bad=0
 
@@ -15,11 +15,12 @@ allowed()
 	core) echo "base table core" ;;
 	dma) echo "base table core dma" ;;
 	guest) echo "guest" ;;
+	host) echo "host" ;;
 	serve) echo "serve" ;;
 	esac
 }
 
-for room in base table core dma guest serve; do
+for room in base table core dma guest host serve; do
 	files=$(find "$src/$room" -name '*.[ch]')
 	[ -n "$files" ] || { echo "no files in $room" && bad=1; }
 	for f in $files; do
@@ -38,8 +39,8 @@ for room in base table core dma guest serve; do
 	done
 done
 
-# public headers only: no symbol of the core's own in guest's and serve's objects
-list=$(find "$objs" -path '*libviommu.so*' -name 'guest_*.o' \
+# public headers only: no symbol of the core's own in the objects of the others
+list=$(find "$objs" -path '*libviommu.so*' \( -name 'guest_*.o' -o -name 'host_*.o' \) \
 	-o -path '*libviommu-serve.so*' -name '*.o')
 n=0
 for f in $list; do
