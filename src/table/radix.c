@@ -701,16 +701,40 @@ static bool leaf_at(const struct vi_radix *r, uint64_t addr, uint64_t *e,
 	return *e;
 }
 
+/* There is no leaf at *@addr.  Go to the next entry of the table that says so,
+ * or to its end, where its parent has to say.  False: that is the top. */
+static bool hole_skip(const struct vi_radix *r, uint64_t *addr)
+{
+	uint64_t top = vi_radix_top(r), base;
+	const struct vi_table *t = VI_RADIX_TABLE(top), *c;
+	unsigned level = VI_RADIX_LEVEL(top), slot;
+
+	if (!t || *addr > vi_mask(vi_shift(r, level) + VI_RADIX_BITS))
+		return false;
+	while ((c = vi_child(t, vi_slot(r, level, *addr)))) {
+		t = c;
+		level--;
+	}
+	slot = vi_slot(r, level, *addr) + 1;
+	while (slot < VI_RADIX_SLOTS && !vi_entry(t, slot))
+		slot++;
+	base = *addr & ~vi_mask(vi_shift(r, level) + VI_RADIX_BITS);
+	if (slot < VI_RADIX_SLOTS) {
+		*addr = base | (uint64_t)slot << vi_shift(r, level);
+		return true;
+	}
+	*addr = (base | vi_mask(vi_shift(r, level) + VI_RADIX_BITS)) + 1;
+	return *addr;
+}
+
 bool vi_radix_next(const struct vi_radix *r, uint64_t addr,
 		   struct viommu_mapping *out)
 {
 	uint64_t e, first, last, e2, first2, last2;
 
-	while (!leaf_at(r, addr, &e, &first, &last)) {
-		if (last == UINT64_MAX)
+	while (!leaf_at(r, addr, &e, &first, &last))
+		if (!hole_skip(r, &addr))
 			return false;
-		addr = last + 1;
-	}
 	for (e2 = e, first2 = first; !(e2 & VI_LEAF_FIRST); first = first2)
 		leaf_at(r, first2 - 1, &e2, &first2, &last2);
 	for (e2 = e, last2 = last; !(e2 & VI_LEAF_LAST); last = last2)
