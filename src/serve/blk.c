@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * virtio-blk: the function, its image and its queue (blk_impl.h has the plan).
+ * virtio-blk: the function, its image and its queues (blk_impl.h has the plan).
+ *
+ * Queues share the requests.  Half of them are kept for queues that have less
+ * than their share, so that a queue of slow ones does not keep others waiting.
  *
  * Completions come by an eventfd of io_uring's in the loop, so that a map is
  * let go of on the loop's thread, too.  A reset, or the destruction, waits for
@@ -41,41 +44,71 @@ static void count(_Atomic uint64_t *counter, uint64_t n)
 
 /* ----------------------------------------------------- requests, stalled */
 
-static struct vs_blk_req *req_get(struct viommu_blk *blk)
+static bool share_left(const struct viommu_blk *blk, unsigned queue)
+{
+	return blk->cfg.queues == 1 || blk->taken_all < VS_BLK_REQS / 2 ||
+	       blk->taken[queue] < VS_BLK_REQS / 2 / blk->cfg.queues;
+}
+
+static struct vs_blk_req *req_get(struct viommu_blk *blk, unsigned queue)
 {
 	struct vs_blk_req *req = blk->unused;
 
-	if (req)
-		blk->unused = req->next;
+	if (!req || !share_left(blk, queue))
+		return NULL;
+	blk->unused = req->next;
+	blk->taken[queue]++;
+	blk->taken_all++;
+	req->queue = (uint8_t)queue;
 	return req;
 }
 
 static void req_put(struct vs_blk_req *req)
 {
-	req->next = req->blk->unused;
-	req->blk->unused = req;
+	struct viommu_blk *blk = req->blk;
+
+	req->next = blk->unused;
+	blk->unused = req;
+	blk->taken[req->queue]--;
+	blk->taken_all--;
 }
 
-void vs_blk_stall(struct vs_blk_req *req, enum vs_blk_stage stage)
+bool vs_blk_waits(int rc)
+{
+	return rc == -EAGAIN || rc == -EINPROGRESS;
+}
+
+void vs_blk_stall(struct vs_blk_req *req, enum vs_blk_stage stage, int rc)
 {
 	struct viommu_blk *blk = req->blk;
 
 	req->stage = stage;
+	req->missed = rc == -EINPROGRESS;
 	req->next = NULL;
 	if (blk->stalled)
 		blk->stalled_last->next = req;
 	else
 		blk->stalled = req;
 	blk->stalled_last = req;
+	blk->pinless += !req->missed;
 	/* others' maps may be what we wait for, and nobody tells of those; of
-	 * bus mastering we are told */
-	if (vs_blk_may_dma(blk))
+	 * bus mastering and of answers we are told */
+	if (!req->missed && vs_blk_may_dma(blk))
 		viommu_timer_start(blk->cfg.loop, &blk->retry, RETRY_NS);
+}
+
+struct vs_blk_req *vs_blk_stalled(struct viommu_blk *blk)
+{
+	struct vs_blk_req *req = blk->stalled;
+
+	blk->stalled = NULL;
+	blk->pinless = 0;
+	return req;
 }
 
 bool vs_blk_may_dma(const struct viommu_blk *blk)
 {
-	return viommu_virtio_pci_may_dma(blk->vp);
+	return viommu_virtio_dev_may_dma(blk->dev);
 }
 
 static void resume(struct vs_blk_req *req)
@@ -96,9 +129,8 @@ static void resume(struct vs_blk_req *req)
 /* Those that still find none stall again, in the same order. */
 static void stalled_resume(struct viommu_blk *blk)
 {
-	struct vs_blk_req *req = blk->stalled;
+	struct vs_blk_req *req = vs_blk_stalled(blk);
 
-	blk->stalled = NULL;
 	while (req) {
 		struct vs_blk_req *next = req->next;
 
@@ -107,37 +139,41 @@ static void stalled_resume(struct viommu_blk *blk)
 	}
 }
 
-/* Write the status and push; false: no pin for it. */
-static bool req_answer(struct vs_blk_req *req, uint8_t status, uint64_t len)
+/* Write the status and push; or why not now, as vs_blk_stall() takes it. */
+static int req_answer(struct vs_blk_req *req, uint8_t status, uint64_t len)
 {
 	struct viommu_blk *blk = req->blk;
 	int rc = -EMSGSIZE;
 
-	if (req->elem.in_len)
+	if (req->elem.in_len && !req->unanswered)
 		rc = viommu_dma_write(blk->cfg.endpoint, req->status_at,
 				      &status, sizeof(status));
-	if (rc == -EAGAIN)
-		return false;
+	if (vs_blk_waits(rc))
+		return rc;
 	if (status)
 		count(&blk->errors, 1);
 	/* what is told was written has no gap in it (2.7.8.2) */
 	if (!rc && len == req->elem.in_len - 1)
 		len++;
-	viommu_virtqueue_push(viommu_virtio_pci_queue(blk->vp, 0), &req->elem,
-			      (uint32_t)len);
-	return true;
+	viommu_virtio_dev_push(blk->dev, req->queue, &req->elem, (uint32_t)len);
+	return 0;
 }
 
 void vs_blk_finish(struct vs_blk_req *req, uint8_t status, uint64_t written)
 {
-	if (req->blk->resetting ||
-	    (vs_blk_may_dma(req->blk) && req_answer(req, status, written))) {
+	int rc = -EAGAIN;
+
+	if (req->blk->resetting)
+		rc = 0;
+	else if (vs_blk_may_dma(req->blk))
+		rc = req_answer(req, status, written);
+	if (!rc) {
 		req_put(req);
 		return;
 	}
 	req->status = status;
 	req->written = written;
-	vs_blk_stall(req, VS_BLK_FINISH);
+	vs_blk_stall(req, VS_BLK_FINISH, rc);
 }
 
 /* -------------------------------------------------------------- io_uring */
@@ -179,19 +215,19 @@ static void reap(struct viommu_blk *blk)
 
 /* ----------------------------------------------------------------- queue */
 
-/* Take requests; false: the batch is full, there may be more. */
-static bool take(struct viommu_blk *blk)
+/* Take requests of a queue; false: the batch is full, there may be more. */
+static bool take(struct viommu_blk *blk, unsigned queue)
 {
 	for (unsigned n = 0; n < BATCH; n++) {
 		struct vs_blk_req *req;
 
 		/* those that wait for pins come first */
-		if (blk->stalled)
+		if (blk->pinless)
 			return true;
-		req = req_get(blk);
+		req = req_get(blk, queue);
 		if (!req)
 			return true;
-		if (viommu_virtio_pci_pop(blk->vp, 0, &req->elem)) {
+		if (viommu_virtio_dev_pop(blk->dev, queue, &req->elem)) {
 			req_put(req);
 			return true;
 		}
@@ -203,10 +239,12 @@ static bool take(struct viommu_blk *blk)
 
 static void serve(struct viommu_blk *blk)
 {
-	if (!take(blk))
-		viommu_virtio_pci_again(blk->vp, 0);
+	for (unsigned i = 0; i < blk->cfg.queues; i++)
+		if (!take(blk, i))
+			viommu_virtio_dev_again(blk->dev, i);
 	submit(blk);
-	viommu_virtio_pci_publish(blk->vp, 0);
+	for (unsigned i = 0; i < blk->cfg.queues; i++)
+		viommu_virtio_dev_publish(blk->dev, i);
 }
 
 static void reset_check(struct viommu_blk *blk)
@@ -215,7 +253,7 @@ static void reset_check(struct viommu_blk *blk)
 		return;
 	blk->resetting = false;
 	blk->features = 0;
-	viommu_virtio_pci_reset_done(blk->vp);
+	viommu_virtio_dev_reset_done(blk->dev);
 }
 
 /* Only the kernel's part is not ours to stop: its pointers are live maps.  A
@@ -223,7 +261,7 @@ static void reset_check(struct viommu_blk *blk)
 static void quiet_check(struct viommu_blk *blk)
 {
 	if (!blk->maps)
-		viommu_virtio_pci_quiet(blk->vp);
+		viommu_virtio_dev_quiet(blk->dev);
 }
 
 /* Whatever was going on: go on with it. */
@@ -246,6 +284,11 @@ static void notify(void *arg, unsigned queue)
 {
 	(void)queue;
 	advance(arg);
+}
+
+static void timed_out(void *arg, viommu_iova_t start, viommu_iova_t last)
+{
+	vs_blk_timed_out(arg, start, last);
 }
 
 static void quiesce(void *arg)
@@ -274,11 +317,13 @@ static void retry(void *arg)
 
 static void stalled_drop(struct viommu_blk *blk)
 {
-	while (blk->stalled) {
-		struct vs_blk_req *req = blk->stalled;
+	struct vs_blk_req *req = vs_blk_stalled(blk);
 
-		blk->stalled = req->next;
+	while (req) {
+		struct vs_blk_req *next = req->next;
+
 		req_put(req);
+		req = next;
 	}
 }
 
@@ -306,6 +351,8 @@ static uint64_t features_of(const struct viommu_blk *blk)
 		FEATURE(VIRTIO_BLK_F_SEG_MAX) | FEATURE(VIRTIO_BLK_F_BLK_SIZE) |
 		FEATURE(VIRTIO_BLK_F_TOPOLOGY) | FEATURE(VIRTIO_BLK_F_FLUSH);
 
+	if (blk->cfg.queues > 1)
+		f |= FEATURE(VIRTIO_BLK_F_MQ);
 	if (blk->cfg.readonly)
 		return f | FEATURE(VIRTIO_BLK_F_RO);
 	return f | FEATURE(VIRTIO_BLK_F_DISCARD) |
@@ -322,6 +369,7 @@ static void config_read(void *arg, size_t off, void *buf, size_t len)
 		/* pages of 4 KiB below, whatever the file system */
 		.physical_block_exp = 3,
 		.min_io_size = htole16(8),
+		.num_queues = htole16((uint16_t)blk->cfg.queues),
 		.max_discard_sectors = htole32(MAX_SECTORS),
 		.max_discard_seg = htole32(VS_BLK_RANGES),
 		.discard_sector_alignment = htole32(1),
@@ -333,12 +381,34 @@ static void config_read(void *arg, size_t off, void *buf, size_t len)
 	memcpy(buf, (const uint8_t *)&c + off, len);
 }
 
-static const struct viommu_virtio_pci_ops ops = {
+/* What was done of them is done again. */
+static void drop(void *arg, unsigned queue)
+{
+	struct viommu_blk *blk = arg;
+	struct vs_blk_req *req = vs_blk_stalled(blk);
+
+	while (req) {
+		struct vs_blk_req *next = req->next;
+
+		if (req->missed && req->queue == queue) {
+			viommu_virtio_dev_drop(blk->dev, queue, &req->elem);
+			req_put(req);
+		} else {
+			vs_blk_stall(req, req->stage,
+				     req->missed ? -EINPROGRESS : -EAGAIN);
+		}
+		req = next;
+	}
+}
+
+static const struct viommu_virtio_dev_ops ops = {
 	.features = features,
 	.config_read = config_read,
 	.notify = notify,
 	.reset = reset,
 	.quiesce = quiesce,
+	.timed_out = timed_out,
+	.drop = drop,
 };
 
 /* ----------------------------------------------------------------- image */
@@ -400,7 +470,7 @@ static int uring_open(struct viommu_blk *blk)
 
 static int virtio_make(struct viommu_blk *blk)
 {
-	const struct viommu_virtio_pci_config cfg = {
+	const struct viommu_virtio_dev_config cfg = {
 		.size = sizeof(cfg),
 		.name = blk->cfg.name,
 		.loop = blk->cfg.loop,
@@ -408,21 +478,28 @@ static int virtio_make(struct viommu_blk *blk)
 		.memory = blk->cfg.memory,
 		.endpoint = blk->cfg.endpoint,
 		.device_id = DEVICE_ID,
-		.class_code = CLASS_SCSI,
 		.features = features_of(blk),
 		/* its addresses are IOVAs: a driver that takes them for
-		 * physical would have nothing but faults */
-		.required = FEATURE(VIRTIO_F_ACCESS_PLATFORM),
-		.queues = 1,
-		.queue_len = VS_BLK_QUEUE_LEN,
-		.segments = VS_BLK_SEGMENTS,
+		 * physical would have nothing but faults; other transports
+		 * know what to do about those */
+		.required =
+			blk->cfg.no_pci ? 0 : FEATURE(VIRTIO_F_ACCESS_PLATFORM),
+		.queues = blk->cfg.queues,
+		/* others than PCI's choose the length, QEMU up to 1,024 */
+		.queue_len = blk->cfg.no_pci ? VS_BLK_QUEUE_LEN_MAX
+					     : VS_BLK_QUEUE_LEN,
+		.segments = VS_BLK_QUEUE_LEN_MAX,
 		.config_len = offsetof(struct virtio_blk_config,
 				       max_secure_erase_sectors),
 		.ops = &ops,
 		.arg = blk,
 	};
 
-	return viommu_virtio_pci_create(&cfg, &blk->vp);
+	int rc = viommu_virtio_dev_create(&cfg, &blk->dev);
+
+	if (rc || blk->cfg.no_pci)
+		return rc;
+	return viommu_virtio_pci_create(blk->dev, CLASS_SCSI, &blk->vp);
 }
 
 static int reqs_make(struct viommu_blk *blk)
@@ -436,7 +513,8 @@ static int reqs_make(struct viommu_blk *blk)
 		req->blk = blk;
 		req->elem.segments = req->segments;
 		req->elem.max = VS_BLK_SEGMENTS;
-		req_put(req);
+		req->next = blk->unused;
+		blk->unused = req;
 	}
 	return 0;
 }
@@ -450,8 +528,10 @@ static int config_take(struct viommu_blk *blk,
 	if (rc)
 		return rc;
 	if (!cfg->loop || !cfg->vi || !cfg->memory || !cfg->endpoint ||
-	    !cfg->path)
+	    !cfg->path || cfg->queues > VS_BLK_QUEUES)
 		return -EINVAL;
+	if (!cfg->queues)
+		blk->cfg.queues = 1;
 	len = cfg->serial ? strlen(cfg->serial) : 0;
 	if (len > sizeof(blk->serial))
 		return -EINVAL;
@@ -503,13 +583,14 @@ void viommu_blk_destroy(struct viommu_blk *blk)
 {
 	if (!blk)
 		return;
-	if (blk->vp) {
+	if (blk->dev) {
 		drain(blk);
 		viommu_timer_stop(blk->cfg.loop, &blk->retry);
 		if (!blk->cfg.readonly)
 			fdatasync(blk->fd);
 	}
 	viommu_virtio_pci_destroy(blk->vp);
+	viommu_virtio_dev_destroy(blk->dev);
 	if (blk->eventfd >= 0) {
 		viommu_loop_remove(blk->cfg.loop, blk->eventfd);
 		close(blk->eventfd);
@@ -524,7 +605,12 @@ void viommu_blk_destroy(struct viommu_blk *blk)
 
 struct viommu_pci *viommu_blk_pci(struct viommu_blk *blk)
 {
-	return viommu_virtio_pci_pci(blk->vp);
+	return blk->vp ? viommu_virtio_pci_pci(blk->vp) : NULL;
+}
+
+struct viommu_virtio_dev *viommu_blk_virtio(struct viommu_blk *blk)
+{
+	return blk->dev;
 }
 
 void viommu_blk_read_stats(const struct viommu_blk *blk,

@@ -9,6 +9,11 @@
 
 #include "serve/blk_impl.h"
 
+#define PAGE	   4096u /* what questions are about, as a rule */
+#define ASK_PAGES  256	 /* asked for at once */
+#define ASK_AGAIN  8	 /* misses later */
+#define MISSES_MAX 48	 /* then a round need not be complete */
+
 /* Also where two descriptors are one piece of IOVA: one map for both. */
 static bool joins(const struct viommu_piece *a, const struct viommu_piece *b)
 {
@@ -48,6 +53,11 @@ void vs_blk_data_set(struct vs_blk_req *req, bool in, uint64_t off,
 	req->ndata = made;
 }
 
+static uint32_t data_prot(const struct vs_blk_req *req)
+{
+	return req->type == VIRTIO_BLK_T_IN ? VIOMMU_WRITE : VIOMMU_READ;
+}
+
 /* Map up to @len bytes from where the request is.  -E2BIG: too many pieces
  * for the room that is left. */
 static int map_some(struct vs_blk_req *req, uint64_t len)
@@ -60,8 +70,7 @@ static int map_some(struct vs_blk_req *req, uint64_t len)
 		.ep = req->blk->cfg.endpoint,
 		.iova = s->iova + req->at_off,
 		.len = len,
-		.prot = req->type == VIRTIO_BLK_T_IN ? VIOMMU_WRITE
-						     : VIOMMU_READ,
+		.prot = data_prot(req),
 		.iov = &req->iov[req->niov],
 		.max_iov = VS_BLK_IOVS - req->niov,
 	};
@@ -80,10 +89,16 @@ static int map_some(struct vs_blk_req *req, uint64_t len)
 	return 0;
 }
 
-/*
- * The rest of one segment; less, if it is in so many pieces that they do not
- * even fit a round of its own.  One byte is one piece, so it comes to a stop.
- */
+/* Whether less than all of a segment is to be tried: it is in so many pieces
+ * that they do not even fit a round of its own; or it does not come to be
+ * mapped as a whole. */
+static bool smaller(const struct vs_blk_req *req, int rc)
+{
+	return !req->nmaps && (rc == -E2BIG || (rc == -EINPROGRESS &&
+						req->misses == MISSES_MAX));
+}
+
+/* The rest of one segment.  One byte is one piece, so it comes to a stop. */
 static int map_next(struct vs_blk_req *req)
 {
 	uint64_t len = req->data[req->at].len - req->at_off;
@@ -94,8 +109,74 @@ static int map_next(struct vs_blk_req *req)
 	do {
 		rc = map_some(req, len);
 		len /= 2;
-	} while (rc == -E2BIG && !req->nmaps && len);
+	} while (smaller(req, rc) && len);
 	return rc;
+}
+
+/*
+ * Ask for all that is missing from where the request is, @pages at most, so
+ * that the answers are not waited for one after the other.  A map that succeeds
+ * is let go of at once.  Anything else is for the round itself to find out.
+ */
+static void ask_ahead(const struct vs_blk_req *req, unsigned pages)
+{
+	uint64_t off = req->at_off;
+	uint32_t at = req->at;
+	struct iovec iov[2];
+
+	for (unsigned n = 0; n < pages && at < req->ndata; n++) {
+		const struct viommu_piece *s = &req->data[at];
+		uint64_t some = PAGE - ((s->iova + off) & (PAGE - 1));
+		struct viommu_dma d = {
+			.ep = req->blk->cfg.endpoint,
+			.iova = s->iova + off,
+			.len = some < s->len - off ? some : s->len - off,
+			.prot = data_prot(req),
+			.iov = iov,
+			.max_iov = 2,
+		};
+		int rc = viommu_dma_map(&d);
+
+		if (!rc)
+			viommu_dma_unmap(&d, 0);
+		else if (rc != -EINPROGRESS && rc != -E2BIG)
+			return;
+		off += d.len;
+		if (off == s->len) {
+			at++;
+			off = 0;
+		}
+	}
+}
+
+/*
+ * A round that is not complete waits, got as far as @len: one I/O is better
+ * than two.  If it gets no farther, questions may have been taken back, so they
+ * are asked again; or entries go as fast as they come, so it is fewer each
+ * time.
+ */
+static void round_missed(struct vs_blk_req *req, uint64_t len)
+{
+	if (len > req->reach)
+		req->reach = len;
+	else if (req->misses < MISSES_MAX)
+		req->misses++;
+	if (req->misses < req->asks_at)
+		return;
+	ask_ahead(req, ASK_PAGES >> (req->misses / 4));
+	req->asks_at = req->misses + ASK_AGAIN;
+}
+
+/* What does not fit, has no pin now or is not answered has its turn in a later
+ * round, if this one has something. */
+static bool round_suffices(const struct vs_blk_req *req, int rc)
+{
+	if (!rc)
+		return true;
+	if (!req->nmaps)
+		return false;
+	return rc == -E2BIG || rc == -EAGAIN ||
+	       (rc == -EINPROGRESS && req->misses == MISSES_MAX);
 }
 
 int vs_blk_data_map(struct vs_blk_req *req)
@@ -109,9 +190,10 @@ int vs_blk_data_map(struct vs_blk_req *req)
 	while (!rc && req->at < req->ndata && req->nmaps < VS_BLK_MAPS &&
 	       req->niov < VS_BLK_IOVS)
 		rc = map_next(req);
-	/* what does not fit or has no pin now has its turn in a later round */
-	if (rc && (!req->nmaps || (rc != -E2BIG && rc != -EAGAIN))) {
+	if (!round_suffices(req, rc)) {
 		vs_blk_data_unmap(req);
+		if (rc == -EINPROGRESS)
+			round_missed(req, req->round_len);
 		req->at = at;
 		req->at_off = at_off;
 		return rc;

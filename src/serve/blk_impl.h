@@ -21,7 +21,9 @@
 #include <viommu/serve/virtio_pci.h>
 
 enum {
+	VS_BLK_QUEUES = 16,
 	VS_BLK_QUEUE_LEN = 256,
+	VS_BLK_QUEUE_LEN_MAX = 1024,
 	VS_BLK_SEGMENTS = 256, /* of a chain */
 	VS_BLK_REQS = 128,     /* at once */
 	VS_BLK_MAPS = 128,     /* of a round */
@@ -57,7 +59,10 @@ struct vs_blk_req {
 	struct viommu_blk *blk;
 	struct vs_blk_req *next; /* unused, or stalled */
 	enum vs_blk_stage stage; /* while stalled */
+	bool missed;		 /* stalled for an answer, not for a pin */
+	bool unanswered;	 /* there will be none about its status */
 	uint8_t status;		 /* VS_BLK_FINISH */
+	uint8_t queue;		 /* where it was popped */
 	uint64_t written;
 	/* what to do with the result of the I/O that was submitted */
 	void (*step)(struct vs_blk_req *req, int res);
@@ -65,6 +70,11 @@ struct vs_blk_req {
 	viommu_iova_t status_at;
 	uint32_t type;
 	unsigned tries; /* in a row without progress */
+	/* this round waited for answers: so often without getting farther than
+	 * reach bytes; asks for all that is missing when that is asks_at */
+	unsigned misses, asks_at;
+	uint64_t reach;
+	struct __kernel_timespec delay;
 
 	/* IN, OUT: all of it; from segments[at] + at_off on it is still to be
 	 * mapped */
@@ -95,7 +105,8 @@ struct vs_blk_req {
 
 struct viommu_blk {
 	struct viommu_blk_config cfg;
-	struct viommu_virtio_pci *vp;
+	struct viommu_virtio_dev *dev;
+	struct viommu_virtio_pci *vp; /* NULL: another transport */
 	int fd, eventfd;
 	bool uring; /* there is a ring */
 	struct io_uring ring;
@@ -107,7 +118,9 @@ struct viommu_blk {
 	unsigned inflight; /* given to io_uring */
 	unsigned maps;	   /* live */
 	struct vs_blk_req *reqs, *unused;
+	unsigned taken[VS_BLK_QUEUES], taken_all;
 	struct vs_blk_req *stalled, *stalled_last; /* oldest first */
+	unsigned pinless; /* of those, how many wait for pins */
 	struct viommu_timer retry;
 
 	_Atomic uint64_t requests, errors, bytes_read, bytes_written;
@@ -123,9 +136,16 @@ void vs_blk_submitted(struct vs_blk_req *req, struct io_uring_sqe *sqe,
 /* Whether the device may touch guest memory now; if not, stall. */
 bool vs_blk_may_dma(const struct viommu_blk *blk);
 
-/* Pins are short, or bus mastering is off: @req goes on from @stage when there
- * are some. */
-void vs_blk_stall(struct vs_blk_req *req, enum vs_blk_stage stage);
+/* @rc is why @req cannot go on: -EAGAIN, pins are short or bus mastering is
+ * off; -EINPROGRESS, a REMOTE space has asked.  It goes on from @stage when
+ * that may have changed. */
+void vs_blk_stall(struct vs_blk_req *req, enum vs_blk_stage stage, int rc);
+
+/* Take all of those off, oldest first. */
+struct vs_blk_req *vs_blk_stalled(struct viommu_blk *blk);
+
+/* Whether @rc says so. */
+bool vs_blk_waits(int rc);
 
 /* Give @req back to the driver, or drop it if the device is being reset.
  * @written: of its writable part, from the start on, without the status. */
@@ -139,6 +159,10 @@ void vs_blk_start(struct vs_blk_req *req);
 /* Map the next round and do it. */
 void vs_blk_round(struct vs_blk_req *req);
 
+/* Nobody said what is at [start, last]: requests that wait for it fail. */
+void vs_blk_timed_out(struct viommu_blk *blk, viommu_iova_t start,
+		      viommu_iova_t last);
+
 /* ------------------------------------------------------------ blk_data.c */
 
 /* Set the data of IN or OUT: @len bytes from @off on of the writable or
@@ -146,8 +170,9 @@ void vs_blk_round(struct vs_blk_req *req);
 void vs_blk_data_set(struct vs_blk_req *req, bool in, uint64_t off,
 		     uint64_t len);
 
-/* Map the next round.  0; -EAGAIN: no map is to be had; -EFAULT, -EACCES: the
- * guest has been told.  On error nothing is mapped. */
+/* Map the next round.  0; -EAGAIN: no map is to be had; -EINPROGRESS: what is
+ * missing was asked for; -EFAULT, -EACCES: the guest has been told.  On error
+ * nothing is mapped: who waits for an answer holds no map. */
 int vs_blk_data_map(struct vs_blk_req *req);
 
 /* Let go of the round.  round_done bytes of it were transferred. */

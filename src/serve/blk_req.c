@@ -29,7 +29,7 @@ static void count(_Atomic uint64_t *counter, uint64_t n)
 
 static struct viommu_virtqueue *queue_of(const struct vs_blk_req *req)
 {
-	return viommu_virtio_pci_queue(req->blk->vp, 0);
+	return viommu_virtio_dev_queue(req->blk->dev, req->queue);
 }
 
 static void fail(struct vs_blk_req *req)
@@ -41,8 +41,8 @@ static void fail(struct vs_blk_req *req)
 /* A copy from or to the request came to @rc.  True: it has been dealt with. */
 static bool refused(struct vs_blk_req *req, int rc)
 {
-	if (rc == -EAGAIN)
-		vs_blk_stall(req, VS_BLK_START);
+	if (vs_blk_waits(rc))
+		vs_blk_stall(req, VS_BLK_START, rc);
 	else if (rc)
 		fail(req);
 	return rc;
@@ -120,7 +120,7 @@ static void data_pause(struct vs_blk_req *req)
 	req->done += req->round_done;
 	vs_blk_data_unmap(req);
 	vs_blk_data_rewind(req);
-	vs_blk_stall(req, VS_BLK_ROUND);
+	vs_blk_stall(req, VS_BLK_ROUND, -EAGAIN);
 }
 
 static void data_go_on(struct vs_blk_req *req)
@@ -129,6 +129,58 @@ static void data_go_on(struct vs_blk_req *req)
 		data_submit(req);
 	else
 		data_pause(req);
+}
+
+/* Is it in the part of the disk that is slow? */
+static bool slow(const struct vs_blk_req *req)
+{
+	const struct viommu_blk_config *cfg = &req->blk->cfg;
+	uint64_t first = req->off / VS_BLK_SECTOR;
+	uint64_t last = first + (req->len / VS_BLK_SECTOR - 1);
+
+	if (!cfg->delay_us || req->blk->resetting)
+		return false;
+	return (!cfg->delay_first && !cfg->delay_last) ||
+	       (first <= cfg->delay_last && cfg->delay_first <= last);
+}
+
+static void data_complete(struct vs_blk_req *req, int res)
+{
+	(void)res; /* it timed out, as it should */
+	vs_blk_data_unmap(req);
+	data_finish(req);
+}
+
+/* As if the disk were still at it: the kernel has the request, and the maps are
+ * live. */
+static void delay_submit(struct vs_blk_req *req)
+{
+	struct io_uring_sqe *sqe = vs_blk_sqe(req);
+	uint32_t us = req->blk->cfg.delay_us;
+
+	req->delay.tv_sec = us / 1000000;
+	req->delay.tv_nsec = (long long)(us % 1000000) * 1000;
+	io_uring_prep_timeout(sqe, &req->delay, 0, 0);
+	vs_blk_submitted(req, sqe, data_complete);
+}
+
+/* A round was transferred, or as much of it as there is. */
+static void round_end(struct vs_blk_req *req, int res)
+{
+	req->done += req->round_done;
+	req->misses = req->asks_at = 0;
+	req->reach = 0;
+	if (res > 0 && req->done == req->len && slow(req)) {
+		delay_submit(req);
+		return;
+	}
+	vs_blk_data_unmap(req);
+	if (res <= 0 || req->blk->resetting)
+		fail(req);
+	else if (req->done < req->len)
+		vs_blk_round(req);
+	else
+		data_finish(req);
 }
 
 /* Nothing at the file's end: the image is shorter than it was. */
@@ -147,14 +199,7 @@ static void data_step(struct vs_blk_req *req, int res)
 			return;
 		}
 	}
-	req->done += req->round_done;
-	vs_blk_data_unmap(req);
-	if (res <= 0 || req->blk->resetting)
-		fail(req);
-	else if (req->done < req->len)
-		vs_blk_round(req);
-	else
-		data_finish(req);
+	round_end(req, res);
 }
 
 static void data_submit(struct vs_blk_req *req)
@@ -173,8 +218,8 @@ void vs_blk_round(struct vs_blk_req *req)
 {
 	int rc = vs_blk_may_dma(req->blk) ? vs_blk_data_map(req) : -EAGAIN;
 
-	if (rc == -EAGAIN)
-		vs_blk_stall(req, VS_BLK_ROUND);
+	if (vs_blk_waits(rc))
+		vs_blk_stall(req, VS_BLK_ROUND, rc);
 	else if (rc)
 		fail(req);
 	else
@@ -418,14 +463,16 @@ void vs_blk_start(struct vs_blk_req *req)
 	struct virtio_blk_outhdr head;
 
 	req->type = UINT32_MAX;
-	req->tries = 0;
+	req->tries = req->misses = req->asks_at = 0;
+	req->reach = 0;
+	req->unanswered = false;
 	req->len = req->done = 0;
 	req->ndata = req->at = 0;
 	req->at_off = 0;
 	req->nmaps = 0;
 	req->nranges = req->range = 0;
 	if (!vs_blk_may_dma(req->blk)) {
-		vs_blk_stall(req, VS_BLK_START);
+		vs_blk_stall(req, VS_BLK_START, -EAGAIN);
 		return;
 	}
 	/* no room for a status: it comes back as it went */
@@ -439,4 +486,49 @@ void vs_blk_start(struct vs_blk_req *req)
 		return;
 	req->type = le32toh(head.type);
 	dispatch(req, le64toh(head.sector));
+}
+
+/* ------------------------------------------------------------- timed out */
+
+static bool meets(const struct viommu_piece *s, viommu_iova_t start,
+		  viommu_iova_t last)
+{
+	return s->iova <= last && start <= s->iova + (s->len - 1);
+}
+
+/* Whether what @req waits for can be in [start, last]. */
+static bool concerned(const struct vs_blk_req *req, viommu_iova_t start,
+		      viommu_iova_t last)
+{
+	const struct viommu_element *e = &req->elem;
+
+	if (!req->missed)
+		return false;
+	if (req->stage == VS_BLK_FINISH)
+		return start <= req->status_at && req->status_at <= last;
+	for (uint32_t i = 0; i < e->nout + e->nin; i++)
+		if (meets(&e->segments[i], start, last))
+			return true;
+	return false;
+}
+
+void vs_blk_timed_out(struct viommu_blk *blk, viommu_iova_t start,
+		      viommu_iova_t last)
+{
+	struct vs_blk_req *req = vs_blk_stalled(blk);
+
+	while (req) {
+		struct vs_blk_req *next = req->next;
+
+		if (!concerned(req, start, last)) {
+			vs_blk_stall(req, req->stage,
+				     req->missed ? -EINPROGRESS : -EAGAIN);
+		} else if (req->stage == VS_BLK_FINISH) {
+			req->unanswered = true;
+			vs_blk_finish(req, req->status, req->written);
+		} else {
+			fail(req);
+		}
+		req = next;
+	}
 }

@@ -82,6 +82,7 @@ struct waiter {
 struct viommu_virtio_iommu {
 	struct viommu_virtio_iommu_config cfg;
 	struct viommu_virtio *virtio;
+	struct viommu_virtio_dev *dev;
 	struct viommu_virtio_pci *vp;
 	struct viommu_endpoint *endpoint; /* of the rings */
 	struct viommu_space *identity;
@@ -170,11 +171,11 @@ static struct viommu_virtio_iommu *waiter_done(struct waiter *w)
 /* The reset is over when nobody is left who began before it. */
 static void reset_check(struct viommu_virtio_iommu *vio)
 {
-	if (!vio->vp || !vio->resetting || vio->reset.pending ||
+	if (!vio->dev || !vio->resetting || vio->reset.pending ||
 	    vio->bypass.pending || vio->inflight)
 		return;
 	vio->resetting = false;
-	viommu_virtio_pci_reset_done(vio->vp);
+	viommu_virtio_dev_reset_done(vio->dev);
 }
 
 /* -------------------------------------------------------------- requests */
@@ -199,18 +200,17 @@ static void retry_later(struct viommu_virtio_iommu *vio)
  * for it. */
 static bool request_return(struct request *r)
 {
-	size_t written = r->written;
+	struct viommu_virtio_dev *dev = r->vio->dev;
+	int rc;
 
-	if (!r->vio->resetting) {
-		struct viommu_virtqueue *vq =
-			viommu_virtio_pci_queue(r->vio->vp, REQUESTQ);
-		int rc = viommu_virtqueue_write(vq, &r->elem, 0, r->req.in,
-						written);
-
-		if (rc == -EAGAIN)
-			return false;
-		viommu_virtqueue_push(vq, &r->elem, rc ? 0 : (uint32_t)written);
-	}
+	if (r->vio->resetting)
+		return true;
+	rc = viommu_virtqueue_write(viommu_virtio_dev_queue(dev, REQUESTQ),
+				    &r->elem, 0, r->req.in, r->written);
+	if (rc == -EAGAIN)
+		return false;
+	viommu_virtio_dev_push(dev, REQUESTQ, &r->elem,
+			       rc ? 0 : (uint32_t)r->written);
 	return true;
 }
 
@@ -286,7 +286,7 @@ static void answer(void *arg)
 	while (vio->unanswered) {
 		struct request *r = vio->unanswered, *next = r->next;
 
-		if (!vio->resetting && !viommu_virtio_pci_may_dma(vio->vp))
+		if (!vio->resetting && !viommu_virtio_dev_may_dma(vio->dev))
 			break;
 		if (!request_return(r)) {
 			retry_later(vio);
@@ -298,11 +298,11 @@ static void answer(void *arg)
 			vio->inflight--;
 		}
 	}
-	if (vio->vp)
-		viommu_virtio_pci_publish(vio->vp, REQUESTQ);
-	if (vio->vp && vio->starved && vio->unused) {
+	if (vio->dev)
+		viommu_virtio_dev_publish(vio->dev, REQUESTQ);
+	if (vio->dev && vio->starved && vio->unused) {
 		vio->starved = false;
-		viommu_virtio_pci_again(vio->vp, REQUESTQ);
+		viommu_virtio_dev_again(vio->dev, REQUESTQ);
 	}
 	reset_check(vio);
 }
@@ -325,7 +325,7 @@ static int request_fill(struct request *r)
 	r->req.out_len = e->out_len < OUT_MAX ? (size_t)e->out_len : OUT_MAX;
 	r->req.in = r->in;
 	r->req.in_len = e->in_len < most ? (size_t)e->in_len : most;
-	rc = viommu_virtqueue_read(viommu_virtio_pci_queue(vio->vp, REQUESTQ),
+	rc = viommu_virtqueue_read(viommu_virtio_dev_queue(vio->dev, REQUESTQ),
 				   e, 0, r->out, r->req.out_len);
 	if (rc)
 		return rc;
@@ -348,7 +348,7 @@ static struct request *request_next(struct viommu_virtio_iommu *vio)
 	 * a reset goes on */
 	r = vio->unused;
 	vio->starved = !r;
-	if (!r || viommu_virtio_pci_pop(vio->vp, REQUESTQ, &r->elem))
+	if (!r || viommu_virtio_dev_pop(vio->dev, REQUESTQ, &r->elem))
 		return NULL;
 	vio->unused = r->next;
 	r->written = 0;
@@ -364,7 +364,7 @@ static bool request_take(struct viommu_virtio_iommu *vio)
 
 	if (!r)
 		return false;
-	if (!viommu_virtio_pci_may_dma(vio->vp)) {
+	if (!viommu_virtio_dev_may_dma(vio->dev)) {
 		vio->unfilled = r; /* until we are notified that it may */
 		return false;
 	}
@@ -396,7 +396,7 @@ static void requests_serve(struct viommu_virtio_iommu *vio)
 		n++;
 	answer(vio);
 	if (n == BATCH)
-		viommu_virtio_pci_again(vio->vp, REQUESTQ);
+		viommu_virtio_dev_again(vio->dev, REQUESTQ);
 }
 
 /* ---------------------------------------------------------------- events */
@@ -406,12 +406,11 @@ static bool event_buffer_get(struct viommu_virtio_iommu *vio)
 {
 	if (vio->event_buffer)
 		return true;
-	if (viommu_virtio_pci_pop(vio->vp, EVENTQ, &vio->event_elem))
+	if (viommu_virtio_dev_pop(vio->dev, EVENTQ, &vio->event_elem))
 		return false;
 	vio->event_buffer = vio->event_elem.in_len >= EVENT_LEN;
 	if (!vio->event_buffer)
-		viommu_virtqueue_push(viommu_virtio_pci_queue(vio->vp, EVENTQ),
-				      &vio->event_elem, 0);
+		viommu_virtio_dev_push(vio->dev, EVENTQ, &vio->event_elem, 0);
 	return true;
 }
 
@@ -419,10 +418,9 @@ static bool event_buffer_get(struct viommu_virtio_iommu *vio)
  * now. */
 static bool event_serve(struct viommu_virtio_iommu *vio)
 {
-	struct viommu_virtqueue *vq = viommu_virtio_pci_queue(vio->vp, EVENTQ);
 	int rc;
 
-	if (!viommu_virtio_pci_may_dma(vio->vp) || !event_buffer_get(vio))
+	if (!viommu_virtio_dev_may_dma(vio->dev) || !event_buffer_get(vio))
 		return false;
 	if (!vio->event_buffer)
 		return true;
@@ -432,13 +430,14 @@ static bool event_serve(struct viommu_virtio_iommu *vio)
 					    EVENT_LEN) > 0;
 	if (!vio->event_fetched)
 		return false;
-	rc = viommu_virtqueue_write(vq, &vio->event_elem, 0, vio->fault,
-				    EVENT_LEN);
+	rc = viommu_virtqueue_write(viommu_virtio_dev_queue(vio->dev, EVENTQ),
+				    &vio->event_elem, 0, vio->fault, EVENT_LEN);
 	if (rc == -EAGAIN) {
 		retry_later(vio);
 		return false;
 	}
-	viommu_virtqueue_push(vq, &vio->event_elem, rc ? 0 : EVENT_LEN);
+	viommu_virtio_dev_push(vio->dev, EVENTQ, &vio->event_elem,
+			       rc ? 0 : EVENT_LEN);
 	vio->event_buffer = vio->event_fetched = false;
 	return true;
 }
@@ -449,16 +448,16 @@ static void events_serve(struct viommu_virtio_iommu *vio)
 
 	while (n < BATCH && event_serve(vio))
 		n++;
-	viommu_virtio_pci_publish(vio->vp, EVENTQ);
+	viommu_virtio_dev_publish(vio->dev, EVENTQ);
 	if (n == BATCH)
-		viommu_virtio_pci_again(vio->vp, EVENTQ);
+		viommu_virtio_dev_again(vio->dev, EVENTQ);
 }
 
 static void event_task(void *arg)
 {
 	struct viommu_virtio_iommu *vio = arg;
 
-	if (vio->vp)
+	if (vio->dev)
 		events_serve(vio);
 }
 
@@ -550,7 +549,7 @@ static void bypass_fence_done(void *arg)
 	struct viommu_virtio_iommu *vio = waiter_done(arg);
 
 	/* also during a reset: a device's does not change it (5.13.4.2) */
-	if (vio->bypass_again && vio->vp) {
+	if (vio->bypass_again && vio->dev) {
 		vio->bypass_again = false;
 		bypass_set(vio, vio->bypass_next);
 	}
@@ -585,7 +584,7 @@ static void system_reset(void *arg)
 		vio->bypass_restore = true;
 }
 
-static const struct viommu_virtio_pci_ops ops = {
+static const struct viommu_virtio_dev_ops ops = {
 	.features = features,
 	.config_read = config_read,
 	.config_write = config_write,
@@ -651,7 +650,7 @@ static int virtio_make(struct viommu_virtio_iommu *vio)
 
 static int pci_make(struct viommu_virtio_iommu *vio)
 {
-	const struct viommu_virtio_pci_config cfg = {
+	const struct viommu_virtio_dev_config cfg = {
 		.size = sizeof(cfg),
 		.name = vio->cfg.name,
 		.loop = vio->cfg.loop,
@@ -659,7 +658,6 @@ static int pci_make(struct viommu_virtio_iommu *vio)
 		.memory = vio->cfg.memory,
 		.endpoint = vio->endpoint,
 		.device_id = VIRTIO_ID_IOMMU,
-		.class_code = CLASS_IOMMU,
 		.features = viommu_virtio_features(vio->virtio),
 		.queues = QUEUES,
 		.queue_len = QUEUE_LEN,
@@ -669,7 +667,10 @@ static int pci_make(struct viommu_virtio_iommu *vio)
 		.arg = vio,
 	};
 
-	return viommu_virtio_pci_create(&cfg, &vio->vp);
+	int rc = viommu_virtio_dev_create(&cfg, &vio->dev);
+
+	return rc ? rc
+		  : viommu_virtio_pci_create(vio->dev, CLASS_IOMMU, &vio->vp);
 }
 
 static int requests_make(struct viommu_virtio_iommu *vio)
@@ -771,9 +772,9 @@ void viommu_virtio_iommu_destroy(struct viommu_virtio_iommu *vio)
 	if (!vio)
 		return;
 	vio->resetting = true; /* nothing is written to the guest any more */
-	if (vio->vp)
-		viommu_virtio_pci_destroy(vio->vp);
-	vio->vp = NULL;
+	viommu_virtio_pci_destroy(vio->vp);
+	viommu_virtio_dev_destroy(vio->dev);
+	vio->dev = NULL; /* answers go nowhere */
 	viommu_timer_stop(vio->cfg.loop, &vio->retry);
 	answer(vio);
 	wait_gone(vio);

@@ -3,47 +3,36 @@
 #define VS_VIRTIO_PCI_IMPL_H
 
 /*
- * What the files of virtio over PCI share: virtio_pci.c (the device's life, its
- * queues and interrupts) and virtio_regs.c (BAR 0, the capabilities that say
- * what is where in it).
+ * What the files of virtio over PCI share: virtio_pci.c (the device's life and
+ * its interrupts) and virtio_regs.c (BAR 0, the capabilities that say what is
+ * where in it).
  */
 
-#include <stdatomic.h>
 #include <viommu/serve/virtio_pci.h>
 
-enum {
-	VS_VIRTIO_QUEUES = 16,
-	VS_VIRTIO_CONFIG_MAX = 4096, /* of the model's space */
-};
+#include "serve/virtio.h"
 
-struct vs_virtio_queue {
+/* What the driver has set of a queue. */
+struct vs_pci_queue {
 	struct viommu_virtio_pci *vp;
 	unsigned index;
-	struct viommu_virtqueue *vq;
 	uint16_t len, vector;
-	bool enabled, started;
+	bool enabled;
 	uint64_t desc, avail, used;
-	struct viommu_task again; /* notify the model */
-	struct viommu_timer retry;
 };
 
 struct viommu_virtio_pci {
-	struct viommu_virtio_pci_config cfg;
+	struct viommu_virtio_dev *dev;
 	struct viommu_pci *pci;
-	uint64_t offered;
 
-	bool resetting;
-	bool quiescing; /* bus mastering is off, DMA is not over yet */
 	uint8_t status, generation, isr;
-	struct viommu_timer recover; /* the endpoint, to end a reset */
 	uint32_t offered_select, accepted_select;
 	uint64_t accepted;
 	uint16_t vector; /* of the configuration */
 	uint16_t select;
 	bool stray_features; /* beyond bit 63 were accepted */
-	_Atomic(const char *) failure;
 
-	struct vs_virtio_queue queues[VS_VIRTIO_QUEUES];
+	struct vs_pci_queue queues[VS_VIRTIO_QUEUES];
 };
 
 /* --------------------------------------------------------- virtio_pci.c */
@@ -51,9 +40,8 @@ struct viommu_virtio_pci {
 /* The driver writes status. */
 void vs_virtio_status_write(struct viommu_virtio_pci *vp, uint8_t val);
 
-/* The driver enables a queue, or says that there is something in it. */
-void vs_virtio_queue_enable(struct vs_virtio_queue *q);
-void vs_virtio_queue_notify(struct vs_virtio_queue *q);
+/* The driver enables a queue. */
+void vs_pci_queue_enable(struct vs_pci_queue *q);
 
 /* -------------------------------------------------------- virtio_regs.c */
 

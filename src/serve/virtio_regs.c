@@ -50,9 +50,10 @@ static const uint8_t fields[] = {
 
 #define NFIELDS (sizeof(fields) / sizeof(fields[0]) - 1)
 
-static struct vs_virtio_queue *queue_selected(struct viommu_virtio_pci *vp)
+static struct vs_pci_queue *queue_selected(struct viommu_virtio_pci *vp)
 {
-	return vp->select < vp->cfg.queues ? &vp->queues[vp->select] : NULL;
+	return vp->select < vp->dev->cfg.queues ? &vp->queues[vp->select]
+						: NULL;
 }
 
 static uint32_t half_of(uint64_t val, uint32_t high)
@@ -68,7 +69,7 @@ static void half_set(uint64_t *at, bool high, uint32_t val)
 		*at = (*at & ~(uint64_t)UINT32_MAX) | val;
 }
 
-static uint32_t queue_field_get(const struct vs_virtio_queue *q, unsigned field)
+static uint32_t queue_field_get(const struct vs_pci_queue *q, unsigned field)
 {
 	switch (field) {
 	case VIRTIO_PCI_COMMON_Q_SIZE:
@@ -93,7 +94,7 @@ static uint32_t queue_field_get(const struct vs_virtio_queue *q, unsigned field)
 /* Of a queue that does not exist, all is 0: above all the size (4.1.4.3.1). */
 static uint32_t field_get(struct viommu_virtio_pci *vp, unsigned field)
 {
-	const struct vs_virtio_queue *q = queue_selected(vp);
+	const struct vs_pci_queue *q = queue_selected(vp);
 
 	switch (field) {
 	case VIRTIO_PCI_COMMON_DFSELECT:
@@ -101,7 +102,7 @@ static uint32_t field_get(struct viommu_virtio_pci *vp, unsigned field)
 	case VIRTIO_PCI_COMMON_DF:
 		return vp->offered_select > 1
 			       ? 0
-			       : half_of(vp->offered, vp->offered_select);
+			       : half_of(vp->dev->offered, vp->offered_select);
 	case VIRTIO_PCI_COMMON_GFSELECT:
 		return vp->accepted_select;
 	case VIRTIO_PCI_COMMON_GF:
@@ -111,7 +112,7 @@ static uint32_t field_get(struct viommu_virtio_pci *vp, unsigned field)
 	case VIRTIO_PCI_COMMON_MSIX:
 		return vp->vector;
 	case NUM_QUEUES:
-		return vp->cfg.queues;
+		return vp->dev->cfg.queues;
 	case VIRTIO_PCI_COMMON_STATUS:
 		return vp->status;
 	case GENERATION:
@@ -125,11 +126,12 @@ static uint32_t field_get(struct viommu_virtio_pci *vp, unsigned field)
 
 static uint16_t vector_checked(const struct viommu_virtio_pci *vp, uint32_t val)
 {
-	return val <= vp->cfg.queues ? (uint16_t)val : VIRTIO_MSI_NO_VECTOR;
+	return val <= vp->dev->cfg.queues ? (uint16_t)val
+					  : VIRTIO_MSI_NO_VECTOR;
 }
 
 /* Where a queue lies is settled once it is enabled; its vector is not. */
-static void queue_field_set(struct vs_virtio_queue *q, unsigned field,
+static void queue_field_set(struct vs_pci_queue *q, unsigned field,
 			    uint32_t val)
 {
 	if (field == VIRTIO_PCI_COMMON_Q_MSIX)
@@ -138,12 +140,13 @@ static void queue_field_set(struct vs_virtio_queue *q, unsigned field,
 		return;
 	switch (field) {
 	case VIRTIO_PCI_COMMON_Q_SIZE:
-		if (val && !(val & (val - 1)) && val <= q->vp->cfg.queue_len)
+		if (val && !(val & (val - 1)) &&
+		    val <= q->vp->dev->cfg.queue_len)
 			q->len = (uint16_t)val;
 		break;
 	case VIRTIO_PCI_COMMON_Q_ENABLE:
 		if (val == 1)
-			vs_virtio_queue_enable(q);
+			vs_pci_queue_enable(q);
 		break;
 	case VIRTIO_PCI_COMMON_Q_DESCLO:
 	case VIRTIO_PCI_COMMON_Q_DESCHI:
@@ -176,13 +179,13 @@ static void accepted_set(struct viommu_virtio_pci *vp, uint32_t val)
 static void field_set(struct viommu_virtio_pci *vp, unsigned field,
 		      uint32_t val)
 {
-	struct vs_virtio_queue *q = queue_selected(vp);
+	struct vs_pci_queue *q = queue_selected(vp);
 
 	if (field == VIRTIO_PCI_COMMON_STATUS) {
 		vs_virtio_status_write(vp, (uint8_t)val);
 		return;
 	}
-	if (vp->resetting)
+	if (vp->dev->resetting)
 		return;
 	switch (field) {
 	case VIRTIO_PCI_COMMON_DFSELECT:
@@ -254,42 +257,27 @@ static uint64_t isr_read(struct viommu_virtio_pci *vp)
 	return isr;
 }
 
-/* Bytes of the access that lie in the model's space. */
-static size_t device_inside(const struct viommu_virtio_pci *vp, uint64_t off,
-			    unsigned len)
-{
-	uint64_t room = vp->cfg.config_len;
-
-	if (off >= room)
-		return 0;
-	return len < room - off ? len : (size_t)(room - off);
-}
-
 static uint64_t device_read(struct viommu_virtio_pci *vp, uint64_t off,
 			    unsigned len)
 {
-	size_t n = device_inside(vp, off, len);
 	uint64_t val = 0;
 
-	if (n && vp->cfg.ops->config_read)
-		vp->cfg.ops->config_read(vp->cfg.arg, (size_t)off, &val, n);
+	vs_virtio_config_read(vp->dev, off, &val, len);
 	return le64toh(val);
 }
 
 static void device_write(struct viommu_virtio_pci *vp, uint64_t off,
 			 unsigned len, uint64_t val)
 {
-	size_t n = device_inside(vp, off, len);
-
 	val = htole64(val);
-	if (n && !vp->resetting && vp->cfg.ops->config_write)
-		vp->cfg.ops->config_write(vp->cfg.arg, (size_t)off, &val, n);
+	if (!vp->dev->resetting)
+		vs_virtio_config_write(vp->dev, off, &val, len);
 }
 
 static void notify_write(struct viommu_virtio_pci *vp, uint64_t off)
 {
-	if (off % NOTIFY_MULT == 0 && off / NOTIFY_MULT < vp->cfg.queues)
-		vs_virtio_queue_notify(&vp->queues[off / NOTIFY_MULT]);
+	if (off % NOTIFY_MULT == 0 && off / NOTIFY_MULT < vp->dev->cfg.queues)
+		vs_virtio_queue_kick(vp->dev, (unsigned)(off / NOTIFY_MULT));
 }
 
 static uint64_t bar_read(void *arg, uint64_t off, unsigned len)
@@ -349,7 +337,7 @@ static int notify_cap_add(struct viommu_virtio_pci *vp)
 {
 	struct virtio_pci_notify_cap cap = {
 		.cap = cap_of(VIRTIO_PCI_CAP_NOTIFY_CFG, sizeof(cap),
-			      BAR_NOTIFY, NOTIFY_MULT * vp->cfg.queues),
+			      BAR_NOTIFY, NOTIFY_MULT * vp->dev->cfg.queues),
 		.notify_off_multiplier = htole32(NOTIFY_MULT),
 	};
 
@@ -379,9 +367,9 @@ static int caps_add(struct viommu_virtio_pci *vp)
 		rc = notify_cap_add(vp);
 	if (!rc)
 		rc = region_cap_add(vp, VIRTIO_PCI_CAP_ISR_CFG, BAR_ISR, 1);
-	if (!rc && vp->cfg.config_len)
+	if (!rc && vp->dev->cfg.config_len)
 		rc = region_cap_add(vp, VIRTIO_PCI_CAP_DEVICE_CFG, BAR_DEVICE,
-				    vp->cfg.config_len);
+				    vp->dev->cfg.config_len);
 	return rc ? rc : window_cap_add(vp);
 }
 
@@ -391,7 +379,8 @@ int vs_virtio_regs_add(struct viommu_virtio_pci *vp)
 				    bar_write, vp);
 
 	if (!rc)
-		rc = viommu_pci_add_msix(vp->pci, MSIX_BAR, vp->cfg.queues + 1);
+		rc = viommu_pci_add_msix(vp->pci, MSIX_BAR,
+					 vp->dev->cfg.queues + 1);
 	viommu_pci_add_intx(vp->pci);
 	return rc ? rc : caps_add(vp);
 }

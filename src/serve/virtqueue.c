@@ -20,6 +20,17 @@
  * barrier.  Fences wait for bursts, so what a guest can make long is left out
  * of them: a long chain is several bursts, an indirect table is read outside.
  *
+ * Calls that came to nothing, since a pin or a mapping was missing, have
+ *changed nothing that counts, and start from the beginning when they are made
+ *again.
+ *
+ * Where the ring has to be asked for, so have the tables of requests, each
+ *anew: a pop that waits for one asks for those behind it, too.
+ *
+ * A queue that goes on where another process left off looks at the ring and its
+ * in-flight area (virtqueue_inflight.h) when it first pops or publishes, not
+ * when it is started: the ring may have to be asked for.
+ *
  * Who locks what: nobody, a queue is one thread's.
  */
 
@@ -30,67 +41,50 @@
 #include <stdlib.h>
 #include <string.h>
 #include <viommu/dma.h>
-#include <viommu/serve/virtqueue.h>
 
 #include "serve/opts.h"
+#include "serve/virtqueue_impl.h"
 
 #define MAX_LEN	    32768u
-#define TOTAL_MAX   (UINT64_C(1) << 32) /* 2.7.5.1: of one chain */
 #define AVAIL_FLAGS 0
 #define AVAIL_IDX   2
 #define AVAIL_RING  4
 #define USED_FLAGS  0
 #define USED_IDX    2
 #define USED_RING   4
-#define BURST_DESCS 32u /* descriptors read in one burst */
+#define ASK_AHEAD   16 /* requests */
 
-/* Whose a head is. */
-enum head {
-	HEAD_DRIVER,
-	HEAD_POPPED,
-	HEAD_PUSHED, /* but not published */
-};
-
-struct viommu_virtqueue {
-	struct viommu_virtqueue_config cfg;
-	struct viommu_ring ring;
-	bool running;
-	bool armed; /* the driver was told to notify, for index next */
-	const char *broken;
-
-	uint16_t next; /* avail index of the next request */
-	uint16_t seen; /* avail idx as last read: next or later */
-	uint16_t used; /* used idx as the driver sees it */
-
-	uint8_t *heads;			 /* enum head, each */
-	struct vring_used_elem *pending; /* pushed, not published */
-	unsigned npending;
-	struct vring_desc *table; /* an indirect one, copied */
-	bool burst;		  /* in one */
-};
-
-static int queue_break(struct viommu_virtqueue *vq, const char *why)
+int vs_vq_break(struct viommu_virtqueue *vq, const char *why)
 {
 	vq->broken = why;
 	return -EPROTO;
 }
 
-/* What an access to the ring failed with. */
-static int queue_refused(struct viommu_virtqueue *vq, int rc)
+/* What an access to the ring, @len bytes at @iova, failed with. */
+int vs_vq_refused(struct viommu_virtqueue *vq, int rc, viommu_iova_t iova,
+		  uint64_t len)
 {
 	if (rc == -EAGAIN)
 		return rc;
-	return queue_break(vq, rc == -EINVAL ? "ring is no aligned memory"
+	if (rc == -EINPROGRESS) {
+		vq->waits[vq->call] = (struct wait){
+			.waits = true,
+			.start = iova,
+			.last = iova + (len - 1),
+		};
+		return rc;
+	}
+	return vs_vq_break(vq, rc == -EINVAL ? "ring is no aligned memory"
 					     : "ring cannot be accessed");
 }
 
 /* Accesses cost more without one, that is all: so it may be refused. */
-static void burst_begin(struct viommu_virtqueue *vq)
+void vs_vq_burst_begin(struct viommu_virtqueue *vq)
 {
 	vq->burst = !viommu_dma_enter(vq->cfg.endpoint);
 }
 
-static void burst_end(struct viommu_virtqueue *vq)
+void vs_vq_burst_end(struct viommu_virtqueue *vq)
 {
 	if (vq->burst)
 		viommu_dma_exit(vq->cfg.endpoint);
@@ -117,7 +111,7 @@ static int load16(struct viommu_virtqueue *vq, viommu_iova_t iova,
 	int rc = viommu_dma_load(vq->cfg.endpoint, iova, 2, &word);
 
 	if (rc)
-		return queue_refused(vq, rc);
+		return vs_vq_refused(vq, rc, iova, 2);
 	*val = (uint16_t)word;
 	return 0;
 }
@@ -127,7 +121,7 @@ static int store16(struct viommu_virtqueue *vq, viommu_iova_t iova,
 {
 	int rc = viommu_dma_store(vq->cfg.endpoint, iova, 2, val);
 
-	return rc ? queue_refused(vq, rc) : 0;
+	return rc ? vs_vq_refused(vq, rc, iova, 2) : 0;
 }
 
 static int load_used_event(struct viommu_virtqueue *vq, uint16_t *val)
@@ -169,7 +163,8 @@ int viommu_virtqueue_create(const struct viommu_virtqueue_config *cfg,
 	vq->heads = calloc(n, sizeof(*vq->heads));
 	vq->pending = calloc(n, sizeof(*vq->pending));
 	vq->table = calloc(vq->cfg.max_segments, sizeof(*vq->table));
-	if (!vq->heads || !vq->pending || !vq->table) {
+	vq->redo = calloc(n, sizeof(*vq->redo));
+	if (!vq->heads || !vq->pending || !vq->table || !vq->redo) {
 		viommu_virtqueue_destroy(vq);
 		return -ENOMEM;
 	}
@@ -184,6 +179,7 @@ void viommu_virtqueue_destroy(struct viommu_virtqueue *vq)
 	free(vq->heads);
 	free(vq->pending);
 	free(vq->table);
+	free(vq->redo);
 	free(vq);
 }
 
@@ -204,18 +200,47 @@ static bool ring_valid(const struct viommu_virtqueue *vq,
 	       part_valid(r->used, used_ring_len(r), VRING_USED_ALIGN_SIZE);
 }
 
+static void queue_start(struct viommu_virtqueue *vq,
+			const struct viommu_ring *ring, uint16_t next)
+{
+	viommu_virtqueue_stop(vq);
+	vq->ring = *ring;
+	vq->broken = NULL;
+	vq->next = vq->seen = next;
+	vq->used = 0;
+	vq->running = true;
+}
+
 int viommu_virtqueue_start(struct viommu_virtqueue *vq,
 			   const struct viommu_ring *ring)
 {
 	if (!ring_valid(vq, ring))
 		return -EINVAL;
-	viommu_virtqueue_stop(vq);
-	vq->ring = *ring;
-	vq->broken = NULL;
-	vq->next = vq->seen = vq->used = 0;
+	queue_start(vq, ring, 0);
 	/* as the driver zeroed it: notify at index 0, or always */
 	vq->armed = true;
-	vq->running = true;
+	return 0;
+}
+
+int viommu_virtqueue_resume(struct viommu_virtqueue *vq,
+			    const struct viommu_ring *ring,
+			    const struct viommu_virtqueue_state *state)
+{
+	struct viommu_virtqueue_state st;
+	int rc = vs_opts_copy(&st, sizeof(st), state, state->size);
+
+	if (!rc && (!ring_valid(vq, ring) || st.reserved[0] || st.reserved[1] ||
+		    st.reserved[2]))
+		rc = -EINVAL;
+	if (!rc && st.inflight)
+		rc = vs_inflight_check(st.inflight, st.inflight_len, ring->len);
+	if (rc)
+		return rc;
+	queue_start(vq, ring, st.next);
+	vq->inflight = st.inflight;
+	/* whatever another process left there: begin as one that was told */
+	vq->armed = false;
+	vq->resuming = vq->owed = true;
 	return 0;
 }
 
@@ -223,7 +248,21 @@ void viommu_virtqueue_stop(struct viommu_virtqueue *vq)
 {
 	vq->running = false;
 	vq->npending = 0;
+	vq->inflight = NULL;
+	vq->resuming = vq->owed = false;
+	vq->nredo = vq->redone = 0;
+	memset(vq->waits, 0, sizeof(vq->waits));
 	memset(vq->heads, HEAD_DRIVER, vq->cfg.max_len);
+}
+
+uint16_t viommu_virtqueue_next(const struct viommu_virtqueue *vq)
+{
+	return vq->next;
+}
+
+size_t viommu_virtqueue_inflight_len(uint16_t len)
+{
+	return vs_inflight_len(len);
 }
 
 const char *viommu_virtqueue_broken(const struct viommu_virtqueue *vq)
@@ -231,140 +270,51 @@ const char *viommu_virtqueue_broken(const struct viommu_virtqueue *vq)
 	return vq->broken;
 }
 
-/* -------------------------------------------------------------- a chain */
-
-struct desc {
-	uint64_t addr;
-	uint32_t len;
-	uint16_t flags, next;
-};
-
-static void desc_decode(struct desc *d, const struct vring_desc *raw)
+void viommu_virtqueue_timed_out(struct viommu_virtqueue *vq,
+				viommu_iova_t start, viommu_iova_t last)
 {
-	d->addr = le64toh(raw->addr);
-	d->len = le32toh(raw->len);
-	d->flags = le16toh(raw->flags);
-	d->next = le16toh(raw->next);
+	for (unsigned i = 0; i < CALLS; i++) {
+		const struct wait *w = &vq->waits[i];
+
+		if (w->waits && !vq->broken && w->start <= last &&
+		    start <= w->last)
+			vs_vq_break(vq, "nobody answered where the ring is");
+	}
 }
 
-/* Entry @i of the ring's own table, or of an indirect one already copied. */
-static int desc_get(struct viommu_virtqueue *vq, const struct vring_desc *table,
-		    unsigned i, struct desc *d)
-{
-	struct vring_desc raw;
-	int rc;
+/* ---------------------------------------------------------------- resume */
 
-	if (table) {
-		desc_decode(d, &table[i]);
-		return 0;
-	}
-	rc = viommu_dma_read(vq->cfg.endpoint,
-			     vq->ring.desc + sizeof(raw) * (uint64_t)i, &raw,
-			     sizeof(raw));
-	if (rc)
-		return queue_refused(vq, rc);
-	desc_decode(d, &raw);
+/* What was popped is what is used or in flight; so that is what the next one
+ * comes after. */
+static int inflight_recover(struct viommu_virtqueue *vq)
+{
+	bool fresh = vs_inflight_fresh(vq->inflight);
+	int n = vs_inflight_recover(vq->inflight, vq->ring.len, vq->used,
+				    vq->redo);
+
+	if (n < 0)
+		return vs_vq_break(vq, "in-flight area of another ring");
+	vq->nredo = (unsigned)n;
+	for (unsigned i = 0; i < vq->nredo; i++)
+		vq->heads[vq->redo[i].head] = HEAD_POPPED;
+	vq->counter = n ? vq->redo[n - 1].counter + 1 : 0;
+	if (!fresh)
+		vq->next = vq->seen = (uint16_t)(vq->used + vq->nredo);
 	return 0;
 }
 
-static int segment_add(struct viommu_virtqueue *vq, struct viommu_element *e,
-		       const struct desc *d)
+/* The first look at a ring that others used before. */
+static int resume(struct viommu_virtqueue *vq)
 {
-	bool in = d->flags & VRING_DESC_F_WRITE;
+	int rc;
 
-	if (!in && e->in_len)
-		return queue_break(vq, "readable descriptor after writable");
-	if (d->len > TOTAL_MAX - e->out_len - e->in_len)
-		return queue_break(vq, "chain describes more than 2^32 bytes");
-	/* there is nothing in it, and no map of nothing */
-	if (!d->len)
+	if (!vq->resuming)
 		return 0;
-	if (e->nout + e->nin == e->max)
-		return queue_break(vq, "chain of too many descriptors");
-	e->segments[e->nout + e->nin] =
-		(struct viommu_piece){ .iova = d->addr, .len = d->len };
-	if (in) {
-		e->nin++;
-		e->in_len += d->len;
-	} else {
-		e->nout++;
-		e->out_len += d->len;
-	}
-	return 0;
-}
-
-/* Copy the table that @d describes to vq->table; how many entries. */
-static int indirect_read(struct viommu_virtqueue *vq, const struct desc *d)
-{
-	unsigned n = d->len / (unsigned)sizeof(struct vring_desc);
-	int rc;
-
-	if (!vq->ring.indirect)
-		return queue_break(vq, "indirect descriptor, not negotiated");
-	if (d->flags & VRING_DESC_F_NEXT)
-		return queue_break(vq, "indirect descriptor with a next");
-	if (!n || d->len % sizeof(struct vring_desc))
-		return queue_break(vq, "indirect table of odd length");
-	if (n > vq->cfg.max_segments)
-		return queue_break(vq, "indirect table too long");
-	/* what is left to do is in the copy */
-	burst_end(vq);
-	rc = viommu_dma_read(vq->cfg.endpoint, d->addr, vq->table, d->len);
-	return rc ? queue_refused(vq, rc) : (int)n;
-}
-
-enum {
-	CHAIN_INDIRECT = 1 /* goes on in another table */
-};
-
-/*
- * From entry @i of a table of @n on: 0, an error, or CHAIN_INDIRECT and the
- * descriptor that says where.  A chain of more steps than its table has
- * entries has been somewhere twice.
- */
-static int table_walk(struct viommu_virtqueue *vq, struct viommu_element *e,
-		      const struct vring_desc *table, unsigned n, unsigned i,
-		      struct desc *d)
-{
-	int rc;
-
-	for (unsigned steps = 0; steps < n; steps++) {
-		if (i >= n)
-			return queue_break(vq, "descriptor index out of range");
-		if (!table && steps % BURST_DESCS == BURST_DESCS - 1) {
-			burst_end(vq);
-			burst_begin(vq);
-		}
-		rc = desc_get(vq, table, i, d);
-		if (rc)
-			return rc;
-		if (d->flags & VRING_DESC_F_INDIRECT)
-			return CHAIN_INDIRECT;
-		rc = segment_add(vq, e, d);
-		if (rc || !(d->flags & VRING_DESC_F_NEXT))
-			return rc;
-		i = d->next;
-	}
-	return queue_break(vq, "descriptors form a loop");
-}
-
-/* The ring's own descriptors come first, an indirect one last (2.7.5.3.2). */
-static int chain_walk(struct viommu_virtqueue *vq, struct viommu_element *e)
-{
-	struct desc d;
-	int rc;
-
-	e->nout = e->nin = 0;
-	e->out_len = e->in_len = 0;
-	rc = table_walk(vq, e, NULL, vq->ring.len, e->head, &d);
-	if (rc != CHAIN_INDIRECT)
-		return rc;
-	rc = indirect_read(vq, &d);
-	if (rc < 0)
-		return rc;
-	rc = table_walk(vq, e, vq->table, (unsigned)rc, 0, &d);
-	if (rc == CHAIN_INDIRECT)
-		return queue_break(vq, "indirect in indirect");
+	rc = load16(vq, vq->ring.used + USED_IDX, &vq->used);
+	if (!rc && vq->inflight)
+		rc = inflight_recover(vq);
+	if (!rc)
+		vq->resuming = false;
 	return rc;
 }
 
@@ -379,7 +329,7 @@ static int avail_look(struct viommu_virtqueue *vq)
 	if (rc)
 		return rc;
 	if ((uint16_t)(idx - vq->next) > vq->ring.len)
-		return queue_break(vq, "avail idx jumped");
+		return vs_vq_break(vq, "avail idx jumped");
 	vq->seen = idx;
 	return 0;
 }
@@ -424,16 +374,31 @@ static int head_get(struct viommu_virtqueue *vq, uint16_t *head)
 	if (rc)
 		return rc;
 	if (*head >= vq->ring.len)
-		return queue_break(vq, "head out of range");
+		return vs_vq_break(vq, "head out of range");
 	if (vq->heads[*head] != HEAD_DRIVER)
-		return queue_break(vq, "head made available twice");
+		return vs_vq_break(vq, "head made available twice");
 	return 0;
+}
+
+static int redo_pop(struct viommu_virtqueue *vq, struct viommu_element *elem)
+{
+	int rc;
+
+	elem->head = vq->redo[vq->redone].head;
+	rc = vs_vq_chain(vq, elem);
+	if (!rc)
+		vq->redone++;
+	return rc;
 }
 
 static int pop(struct viommu_virtqueue *vq, struct viommu_element *elem)
 {
-	int rc = 0;
+	int rc = resume(vq);
 
+	if (rc)
+		return rc;
+	if (vq->redone < vq->nredo)
+		return redo_pop(vq, elem);
 	if (vq->next == vq->seen)
 		rc = avail_look(vq);
 	if (!rc && vq->next == vq->seen)
@@ -446,12 +411,44 @@ static int pop(struct viommu_virtqueue *vq, struct viommu_element *elem)
 	if (!rc)
 		rc = head_get(vq, &elem->head);
 	if (!rc)
-		rc = chain_walk(vq, elem);
+		rc = vs_vq_chain(vq, elem);
 	if (rc)
 		return rc;
+	if (vq->inflight)
+		vs_inflight_pop(vq->inflight, elem->head, vq->counter++);
 	vq->heads[elem->head] = HEAD_POPPED;
 	vq->next++;
 	return 0;
+}
+
+static void call_begin(struct viommu_virtqueue *vq, enum call call)
+{
+	vq->call = call;
+	vq->waits[call].waits = false;
+	vs_vq_burst_begin(vq);
+}
+
+/* What the requests behind this one will need is asked for meanwhile, each
+ * once.  They are looked at in earnest when they have their turn. */
+static void ask_ahead(struct viommu_virtqueue *vq)
+{
+	uint16_t ahead = (uint16_t)(vq->seen - vq->next);
+	uint16_t at = (uint16_t)(vq->asked - vq->next);
+	uint64_t head;
+
+	if (!at || at > ahead)
+		at = 1;
+	for (unsigned n = 0; n < ASK_AHEAD && at < ahead; n++, at++) {
+		uint64_t slot = (vq->next + at) & (vq->ring.len - 1u);
+
+		if (viommu_dma_load(vq->cfg.endpoint,
+				    vq->ring.avail + AVAIL_RING + 2 * slot, 2,
+				    &head) ||
+		    head >= vq->ring.len)
+			break;
+		vs_vq_chain_ask(vq, (uint16_t)head);
+	}
+	vq->asked = (uint16_t)(vq->next + at);
 }
 
 int viommu_virtqueue_pop(struct viommu_virtqueue *vq,
@@ -463,9 +460,11 @@ int viommu_virtqueue_pop(struct viommu_virtqueue *vq,
 		return -EPROTO;
 	if (!vq->running)
 		return -ENOENT;
-	burst_begin(vq);
+	call_begin(vq, CALL_POP);
 	rc = pop(vq, elem);
-	burst_end(vq);
+	vs_vq_burst_end(vq);
+	if (rc == -EINPROGRESS)
+		ask_ahead(vq);
 	return rc;
 }
 
@@ -485,28 +484,38 @@ void viommu_virtqueue_push(struct viommu_virtqueue *vq,
 	};
 }
 
+/* Entries @first to @last - 1 of what is pending, to entry @at of the ring. */
+static int used_copy(struct viommu_virtqueue *vq, unsigned at, unsigned first,
+		     unsigned last)
+{
+	size_t one = sizeof(*vq->pending);
+	viommu_iova_t to = vq->ring.used + USED_RING + one * (uint64_t)at;
+	int rc;
+
+	if (first == last)
+		return 0;
+	rc = viommu_dma_write(vq->cfg.endpoint, to, vq->pending + first,
+			      one * (last - first));
+	return rc ? vs_vq_refused(vq, rc, to, one * (last - first)) : 0;
+}
+
 /* Write what is pending behind what the driver sees; in two pieces where the
  * ring wraps. */
 static int used_write(struct viommu_virtqueue *vq)
 {
 	unsigned at = vq->used & (vq->ring.len - 1u);
 	unsigned first = vq->ring.len - at;
-	viommu_iova_t ring = vq->ring.used + USED_RING;
 	int rc;
 
 	if (first > vq->npending)
 		first = vq->npending;
-	rc = viommu_dma_write(vq->cfg.endpoint,
-			      ring + sizeof(*vq->pending) * (uint64_t)at,
-			      vq->pending, sizeof(*vq->pending) * first);
+	rc = used_copy(vq, at, 0, first);
 	if (!rc)
-		rc = viommu_dma_write(
-			vq->cfg.endpoint, ring, vq->pending + first,
-			sizeof(*vq->pending) * (vq->npending - first));
-	if (rc)
-		return queue_refused(vq, rc);
-	return store16(vq, vq->ring.used + USED_IDX,
-		       (uint16_t)(vq->used + vq->npending));
+		rc = used_copy(vq, 0, first, vq->npending);
+	if (!rc)
+		rc = store16(vq, vq->ring.used + USED_IDX,
+			     (uint16_t)(vq->used + vq->npending));
+	return rc;
 }
 
 /* Whether the driver wants to be interrupted, now that idx went from @old to
@@ -521,7 +530,7 @@ static int interrupt_wanted(struct viommu_virtqueue *vq, uint16_t old)
 		rc = load_used_event(vq, &word);
 	else
 		rc = load16(vq, vq->ring.avail + AVAIL_FLAGS, &word);
-	if (rc == -EAGAIN)
+	if (rc == -EAGAIN || rc == -EINPROGRESS)
 		return 1; /* one too many does no harm */
 	if (rc)
 		return rc;
@@ -533,15 +542,30 @@ static int interrupt_wanted(struct viommu_virtqueue *vq, uint16_t old)
 static int publish(struct viommu_virtqueue *vq)
 {
 	uint16_t old = vq->used;
-	int rc = used_write(vq);
+	int rc;
 
+	if (vq->inflight)
+		vs_inflight_batch(vq->inflight, vq->pending, vq->npending);
+	rc = used_write(vq);
 	if (rc)
 		return rc;
+	vq->used = (uint16_t)(vq->used + vq->npending);
+	if (vq->inflight)
+		vs_inflight_shown(vq->inflight, vq->pending, vq->npending,
+				  vq->used);
 	for (unsigned i = 0; i < vq->npending; i++)
 		vq->heads[le32toh(vq->pending[i].id)] = HEAD_DRIVER;
-	vq->used = (uint16_t)(vq->used + vq->npending);
 	vq->npending = 0;
 	return interrupt_wanted(vq, old);
+}
+
+/* Who died may have shown the driver something and not told it. */
+static int owed(struct viommu_virtqueue *vq)
+{
+	bool was = vq->owed;
+
+	vq->owed = false;
+	return was;
 }
 
 int viommu_virtqueue_publish(struct viommu_virtqueue *vq)
@@ -550,64 +574,12 @@ int viommu_virtqueue_publish(struct viommu_virtqueue *vq)
 
 	if (vq->broken)
 		return -EPROTO;
-	if (!vq->running || !vq->npending)
+	if (!vq->running || vq->resuming)
 		return 0;
-	burst_begin(vq);
+	if (!vq->npending)
+		return owed(vq);
+	call_begin(vq, CALL_PUBLISH);
 	rc = publish(vq);
-	burst_end(vq);
-	return rc;
-}
-
-/* ------------------------------------------------------------------ copy */
-
-/* One direction or the other, over @n segments from @s on. */
-static int segments_copy(struct viommu_endpoint *ep,
-			 const struct viommu_piece *s, uint32_t n, uint64_t off,
-			 char *buf, size_t len, bool in)
-{
-	for (; n && len; n--, s++) {
-		uint64_t some = s->len > off ? s->len - off : 0;
-		int rc;
-
-		if (some > len)
-			some = len;
-		if (in)
-			rc = viommu_dma_write(ep, s->iova + off, buf,
-					      (size_t)some);
-		else
-			rc = viommu_dma_read(ep, s->iova + off, buf,
-					     (size_t)some);
-		if (some && rc)
-			return rc;
-		off = s->len > off ? 0 : off - s->len;
-		buf += some;
-		len -= (size_t)some;
-	}
-	return 0;
-}
-
-static bool inside(uint64_t room, uint64_t off, size_t len)
-{
-	return off <= room && len <= room - off;
-}
-
-int viommu_virtqueue_read(struct viommu_virtqueue *vq,
-			  const struct viommu_element *elem, uint64_t off,
-			  void *buf, size_t len)
-{
-	if (!inside(elem->out_len, off, len))
-		return -EMSGSIZE;
-	return segments_copy(vq->cfg.endpoint, elem->segments, elem->nout, off,
-			     buf, len, false);
-}
-
-int viommu_virtqueue_write(struct viommu_virtqueue *vq,
-			   const struct viommu_element *elem, uint64_t off,
-			   const void *buf, size_t len)
-{
-	if (!inside(elem->in_len, off, len))
-		return -EMSGSIZE;
-	/* copied from only */
-	return segments_copy(vq->cfg.endpoint, elem->segments + elem->nout,
-			     elem->nin, off, (char *)(uintptr_t)buf, len, true);
+	vs_vq_burst_end(vq);
+	return rc < 0 ? rc : rc | owed(vq);
 }

@@ -62,17 +62,20 @@ help()
 	run 0 boot --help && grep -q -- --folder "$work/out" &&
 	grep -q 'Exit status' "$work/out" && [ ! -s "$work/err" ] &&
 	run 0 serve -h && grep -q -- --socket-dir "$work/out" &&
+	run 0 serve vhost-user-blk -h && grep -q -- --socket "$work/out" &&
 	run 0 help boot && grep -q -- --timeout "$work/out"
 }
 
 # Every option of --help is one, and every one is in --help.
 help_is_whole()
 {
-	for command in boot serve; do
-		run 0 "$command" --help || return
+	for command in boot bench serve "serve vhost-user-blk"; do
+		# shellcheck disable=SC2086 # two words
+		run 0 $command --help || return
 		grep -o '^  --[a-z-]*' "$work/out" | sort >"$work/told"
 		while read -r option; do
-			timeout 10 "$viommu" "$command" "$option=x" --wrong \
+			# shellcheck disable=SC2086
+			timeout 10 "$viommu" $command "$option=x" --wrong \
 				2>"$work/err" </dev/null
 			grep -q "unrecognized option '$option" "$work/err" || continue
 			echo "# $command knows no $option"
@@ -110,6 +113,8 @@ values()
 	run 2 boot --folder / --timeout 0 && says "--timeout 0" &&
 	run 2 boot --folder / --timeout 5s && says "--timeout 5s" &&
 	run 2 boot --folder / --iommu fast && says "--iommu fast" &&
+	run 2 boot --folder / --disk-by fast && says "--disk-by fast" &&
+	run 2 boot --folder / --kill-disk 9 && says "want 0 to 8" &&
 	run 2 boot --folder / --accel fast && says "--accel fast" &&
 	run 2 serve --iommu fast && says "--iommu fast" &&
 	run 2 serve --fence-timeout -1 && says "--fence-timeout -1" &&
@@ -125,7 +130,29 @@ combinations()
 	run 2 boot --folder / --strict --iommu none && says "--strict" &&
 	run 2 boot --folder / --modules / && says "--modules" &&
 	run 2 boot --folder / --shell --json && says "choose one" &&
-	run 2 boot --folder / --shell && says "terminal"
+	run 2 boot --folder / --shell && says "terminal" &&
+	run 2 boot --folder / --disk-by vhost-user --iommu virtio &&
+	says "qemu-virtio" &&
+	run 2 boot --folder / --disk-by qemu --kill-disk 1 &&
+	says "--kill-disk needs" &&
+	run 2 boot --disk "$work/disk" --disk-by vhost-user --kill-disk 1 &&
+	says "--kill-disk needs" &&
+	run 2 boot --folder / --debian12-qemu && says "vfio-user"
+}
+
+bench()
+{
+	run 0 bench --help && grep -q 'viommu bench guest' "$work/out" &&
+	run 0 help bench && grep -q -- --svg "$work/out" &&
+	run 2 bench && says "There is: guest" &&
+	run 2 bench disk && says "unexpected argument: disk" &&
+	run 2 bench guest twice && says "unexpected argument: twice" &&
+	run 2 bench guest --fly && says "viommu bench --help" &&
+	run 2 bench guest --size 1 && says "want 8 to 4096" &&
+	run 2 bench guest --size 32x && says "--size 32x" &&
+	run 2 bench guest --runs 0 && says "want 1 to 25" &&
+	run 2 bench guest --only qemu-none,fast && says "there is no fast" &&
+	run 2 bench guest --only "" && says "--only"
 }
 
 files()
@@ -284,9 +311,69 @@ socket_dir()
 	run 2 serve --socket-dir "$long" && says "too long" && [ ! -e "$long" ]
 }
 
-checks="help help_is_whole version unknown values combinations files unreadable
+serves_vhost()
+{
+	truncate -s 1M "$work/disk"
+	before=$(sha256sum <"$work/disk")
+	for signal in INT TERM HUP; do
+		serve_start vhost-user-blk --socket "$work/sock.vhost" \
+			--disk "$work/disk" --json || return
+		[ -S "$work/sock.vhost" ]
+		ok=$?
+		serve_stop $signal && [ $ok -eq 0 ] &&
+		[ ! -e "$work/sock.vhost" ] &&
+		[ "$(wc -l <"$work/out")" -eq 1 ] &&
+		grep -q '"result": "pass".*"misses": 0.*"disk_errors": 0' \
+			"$work/out" || return
+	done
+	[ "$(sha256sum <"$work/disk")" = "$before" ] || return
+	# one that was killed leaves its socket behind; two are one too many
+	serve_start vhost-user-blk --socket "$work/sock.vhost" \
+		--disk "$work/disk" --queues 1 --serial x || return
+	kill -KILL "$pid"
+	wait "$pid" 2>/dev/null
+	[ -S "$work/sock.vhost" ] &&
+	serve_start vhost-user-blk --socket "$work/sock.vhost" --readonly \
+		--disk "$work/disk" || return
+	run 2 serve vhost-user-blk --socket "$work/sock.vhost" \
+		--disk "$work/disk" --readonly && says "in use" &&
+	run 2 serve vhost-user-blk --socket "$work/sock.other" \
+		--disk "$work/disk" && says "busy"
+	ok=$?
+	serve_stop INT && [ $ok -eq 0 ] && [ ! -e "$work/sock.vhost" ] || return
+	# whoever was killed lets go of the image a moment later
+	flock -x "$work/disk" sleep 0.5 &
+	holder=$!
+	until ! flock -n "$work/disk" true; do sleep 0.01; done
+	serve_start vhost-user-blk --socket "$work/sock.vhost" \
+		--disk "$work/disk"
+	ok=$?
+	wait "$holder"
+	[ $ok -eq 0 ] && serve_stop INT
+}
+
+vhost_values()
+{
+	set -- serve vhost-user-blk --socket "$work/s" --disk "$work/disk"
+	run 2 "$1" "$2" --disk "$work/disk" && says "--socket is missing" &&
+	run 2 "$1" "$2" --socket "$work/s" && says "--disk is missing" &&
+	run 2 "$1" "$2" x && says "viommu serve vhost-user-blk --help" &&
+	run 2 "$@" --disk "$work/none" && says "No such file" &&
+	run 2 "$@" --socket "$work/none/s" && says "No such file" &&
+	run 2 "$@" --queues 0 && says "from 1 to 16" &&
+	run 2 "$@" --queues 17 && run 2 "$@" --queues -1 &&
+	run 2 "$@" --serial 123456789012345678901 && says "20 bytes" &&
+	run 2 "$@" --delay-us 1s && says "--delay-us 1s" &&
+	run 2 "$@" --delay-sectors 5 && says "as in 2048-4095" &&
+	run 2 "$@" --delay-sectors 5-4 && run 2 "$@" --delay-sectors 0-0 &&
+	run 2 "$@" --delay-sectors 1-2x && run 2 "$@" --delay-sectors -1-2 &&
+	run 2 "$@" --miss-timeout 0 && says "--miss-timeout 0" &&
+	run 2 "$@" --fence-timeout x && says "milliseconds"
+}
+
+checks="help help_is_whole version unknown values combinations bench files unreadable
 	bad_images old_qemu nothing_here no_scripts serves serves_without_iommu
-	socket_dir"
+	socket_dir serves_vhost vhost_values"
 echo "1..$(echo "$checks" | wc -w)"
 for name in $checks; do
 	check "$name"

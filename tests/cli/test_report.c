@@ -96,6 +96,43 @@ static void first_reason_stays(void **state)
 	assert_false(r.passed);
 }
 
+static void measurements(void **state)
+{
+	static const char *const lines[] = {
+		"round=1",
+		"round=2",
+		"bench op=read kib=4 jobs=1 bytes=8388608 us=500000",
+		"bench op=write kib=64 jobs=4 bytes=33554432 us=250",
+		"bench nothing=1",
+		NULL,
+	};
+	struct report r;
+
+	(void)state;
+	tell(&r, lines);
+	assert_int_equal(r.rounds, 2);
+	assert_int_equal(r.benches, 2);
+	assert_false(r.bench[0].write);
+	assert_int_equal(r.bench[0].kib, 4);
+	assert_int_equal(r.bench[0].bytes, 8388608);
+	assert_int_equal(r.bench[0].us, 500000);
+	assert_true(r.bench[1].write);
+	assert_int_equal(r.bench[1].jobs, 4);
+}
+
+static void too_many_measurements(void **state)
+{
+	const char *lines[REPORT_BENCH + 2];
+	struct report r;
+
+	(void)state;
+	for (unsigned i = 0; i <= REPORT_BENCH; i++)
+		lines[i] = "bench op=read kib=4 jobs=1 bytes=1 us=1";
+	lines[REPORT_BENCH + 1] = NULL;
+	tell(&r, lines);
+	assert_int_equal(r.benches, REPORT_BENCH);
+}
+
 static void hostile(void **state)
 {
 	char long_line[5000];
@@ -133,6 +170,8 @@ int main(void)
 		cmocka_unit_test(folder),
 		cmocka_unit_test(witness),
 		cmocka_unit_test(first_reason_stays),
+		cmocka_unit_test(measurements),
+		cmocka_unit_test(too_many_measurements),
 		cmocka_unit_test(hostile),
 	};
 

@@ -17,6 +17,7 @@
 #include <sys/timerfd.h>
 #include <viommu/serve/blk.h>
 #include <viommu/serve/sigbus.h>
+#include <viommu/serve/vhost_user.h>
 #include <viommu/serve/virtio_iommu.h>
 #include <viommu/serve/virtio_pci.h>
 #include <viommu/serve/virtqueue.h>
@@ -201,13 +202,13 @@ static int virtqueue(struct served *s)
 	return rc;
 }
 
-static int virtio_pci(struct served *s)
+static int virtio_dev(struct served *s, struct viommu_virtio_dev **dev)
 {
-	static const struct viommu_virtio_pci_ops ops = {
+	static const struct viommu_virtio_dev_ops ops = {
 		.notify = nothing_notified,
 		.reset = nothing,
 	};
-	const struct viommu_virtio_pci_config cfg = { .size = sizeof(cfg),
+	const struct viommu_virtio_dev_config cfg = { .size = sizeof(cfg),
 						      .loop = s->loop,
 						      .vi = s->vi,
 						      .memory = s->memory,
@@ -217,11 +218,43 @@ static int virtio_pci(struct served *s)
 						      .queue_len = 8,
 						      .segments = 8,
 						      .ops = &ops };
-	struct viommu_virtio_pci *vp;
-	int rc = viommu_virtio_pci_create(&cfg, &vp);
 
+	return viommu_virtio_dev_create(&cfg, dev);
+}
+
+static int virtio_pci(struct served *s)
+{
+	struct viommu_virtio_dev *dev;
+	struct viommu_virtio_pci *vp;
+	int rc = virtio_dev(s, &dev);
+
+	if (rc)
+		return rc;
+	rc = viommu_virtio_pci_create(dev, 0xff0000, &vp);
 	if (!rc)
 		viommu_virtio_pci_destroy(vp);
+	viommu_virtio_dev_destroy(dev);
+	return rc;
+}
+
+static int vhost_server(struct served *s)
+{
+	char path[96];
+	struct viommu_vhost_user_config cfg = { .size = sizeof(cfg),
+						.path = path };
+	struct viommu_vhost_user *v;
+	unsigned at = fail_at;
+	int rc;
+
+	fail_at = 0;
+	assert_int_equal(virtio_dev(s, &cfg.dev), 0);
+	fail_at = at;
+	snprintf(path, sizeof(path), "%s/another", s->dir);
+	rc = viommu_vhost_user_create(&cfg, &v);
+	if (!rc)
+		viommu_vhost_user_destroy(v);
+	assert_int_equal(access(path, F_OK), -1);
+	viommu_virtio_dev_destroy(cfg.dev);
 	return rc;
 }
 
@@ -304,7 +337,7 @@ static void without_memory_nothing_is_made(void **state)
 {
 	static int (*const make[])(struct served * s) = {
 		loop,	    watch,	  pci, dmatest, virtqueue,
-		virtio_pci, virtio_iommu, blk, server,
+		virtio_pci, virtio_iommu, blk, server,	vhost_server,
 	};
 	struct served *s = *state;
 	unsigned fds = fds_count();
@@ -369,6 +402,8 @@ static void servers_need_a_descriptor(void **state)
 {
 	FAILS(server, SOCKET, EMFILE, -EMFILE);
 	FAILS(server, SOCKET, ENFILE, -EMFILE);
+	FAILS(vhost_server, SOCKET, EMFILE, -EMFILE);
+	FAILS(vhost_server, SOCKET, ENFILE, -EMFILE);
 }
 
 static void one_guard_is_enough(void **state)
@@ -412,7 +447,7 @@ static void a_folder_may_be_closed_to_us(void **state)
 	};
 	struct __user_cap_data_struct all[2], none[2];
 	struct served *s = *state;
-	int rc;
+	int rc, vhost_rc;
 
 	assert_int_equal(syscall(SYS_capget, &h, all), 0);
 	memcpy(none, all, sizeof(none));
@@ -420,9 +455,11 @@ static void a_folder_may_be_closed_to_us(void **state)
 	assert_int_equal(chmod(s->dir, 0500), 0);
 	assert_int_equal(syscall(SYS_capset, &h, none), 0);
 	rc = server(s);
+	vhost_rc = vhost_server(s);
 	assert_int_equal(syscall(SYS_capset, &h, all), 0);
 	assert_int_equal(chmod(s->dir, 0700), 0);
 	assert_int_equal(rc, -EACCES);
+	assert_int_equal(vhost_rc, -EACCES);
 	assert_int_equal(server(s), 0);
 }
 

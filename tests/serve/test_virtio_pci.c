@@ -8,6 +8,7 @@
 #include <viommu/serve/virtio_pci.h>
 
 #define DEVICE_ID   5
+#define CLASS	    0xff0000u
 #define ALL	    (VIOMMU_READ | VIOMMU_WRITE)
 #define DATA	    0x40000u
 #define OFFERED	    (UINT64_C(0x21) | DRV_FEATURES | DRV_EVENT_IDX | DRV_INDIRECT)
@@ -16,6 +17,7 @@
 struct fix {
 	struct guest *g;
 	struct viommu_loop *loop;
+	struct viommu_virtio_dev *dev;
 	struct viommu_virtio_pci *vp;
 	struct driver d;
 	/* the model */
@@ -61,10 +63,9 @@ static void model_notify(void *arg, unsigned queue)
 	x->notified[queue]++;
 	if (!x->serve)
 		return;
-	while (!viommu_virtio_pci_pop(x->vp, queue, &x->e))
-		viommu_virtqueue_push(viommu_virtio_pci_queue(x->vp, queue),
-				      &x->e, 1);
-	viommu_virtio_pci_publish(x->vp, queue);
+	while (!viommu_virtio_dev_pop(x->dev, queue, &x->e))
+		viommu_virtio_dev_push(x->dev, queue, &x->e, 1);
+	viommu_virtio_dev_publish(x->dev, queue);
 }
 
 static void model_reset(void *arg)
@@ -73,10 +74,10 @@ static void model_reset(void *arg)
 
 	x->resets++;
 	if (!x->slow_reset)
-		viommu_virtio_pci_reset_done(x->vp);
+		viommu_virtio_dev_reset_done(x->dev);
 }
 
-static const struct viommu_virtio_pci_ops model = {
+static const struct viommu_virtio_dev_ops model = {
 	.features = model_features,
 	.config_read = model_read,
 	.config_write = model_write,
@@ -86,17 +87,16 @@ static const struct viommu_virtio_pci_ops model = {
 
 /* ---------------------------------------------------------------- fixture */
 
-static struct viommu_virtio_pci_config fix_config(struct fix *x)
+static struct viommu_virtio_dev_config fix_config(struct fix *x)
 {
-	return (struct viommu_virtio_pci_config){
-		.size = sizeof(struct viommu_virtio_pci_config),
+	return (struct viommu_virtio_dev_config){
+		.size = sizeof(struct viommu_virtio_dev_config),
 		.name = "model",
 		.loop = x->loop,
 		.vi = x->g->vi,
 		.memory = viommu_memory_of(x->g->vi),
 		.endpoint = x->g->ep,
 		.device_id = DEVICE_ID,
-		.class_code = 0xff0000,
 		.features = 0x21,
 		.queues = DRV_QUEUES,
 		.queue_len = 64,
@@ -120,7 +120,7 @@ static enum viommu_verdict expire(void *arg, const struct viommu_expiry *e)
 static struct fix *fix_make(const struct viommu_config *limits)
 {
 	struct fix *x = calloc(1, sizeof(*x));
-	struct viommu_virtio_pci_config cfg;
+	struct viommu_virtio_dev_config cfg;
 
 	assert_non_null(x);
 	x->g = guest_make_expiring(limits, expire, x);
@@ -128,7 +128,8 @@ static struct fix *fix_make(const struct viommu_config *limits)
 	guest_map(x->g, DATA, 0x10000, ALL);
 	assert_int_equal(viommu_loop_create(&x->loop), 0);
 	cfg = fix_config(x);
-	assert_int_equal(viommu_virtio_pci_create(&cfg, &x->vp), 0);
+	assert_int_equal(viommu_virtio_dev_create(&cfg, &x->dev), 0);
+	assert_int_equal(viommu_virtio_pci_create(x->dev, CLASS, &x->vp), 0);
 	drv_init(&x->d, x->loop, viommu_virtio_pci_pci(x->vp));
 	x->serve = true;
 	x->e.segments = x->segments;
@@ -147,6 +148,7 @@ static void fix_free(struct fix *x)
 	if (x->vp)
 		drv_fini(&x->d);
 	viommu_virtio_pci_destroy(x->vp);
+	viommu_virtio_dev_destroy(x->dev);
 	viommu_loop_destroy(x->loop);
 	guest_free(x->g);
 	free(x);
@@ -185,15 +187,16 @@ static unsigned taken(struct fix *x, unsigned n)
 static void config_is_checked(void **state)
 {
 	struct fix *x = *state;
-	struct viommu_virtio_pci_config cfg = fix_config(x);
+	struct viommu_virtio_dev_config cfg = fix_config(x);
+	struct viommu_virtio_dev *dev;
 	struct viommu_virtio_pci *vp;
 
-#define REFUSED(member, val)                                          \
-	do {                                                          \
-		cfg = fix_config(x);                                  \
-		cfg.member = val;                                     \
-		assert_int_equal(viommu_virtio_pci_create(&cfg, &vp), \
-				 -EINVAL);                            \
+#define REFUSED(member, val)                                           \
+	do {                                                           \
+		cfg = fix_config(x);                                   \
+		cfg.member = val;                                      \
+		assert_int_equal(viommu_virtio_dev_create(&cfg, &dev), \
+				 -EINVAL);                             \
 	} while (0)
 	REFUSED(queues, 0);
 	REFUSED(queues, 17);
@@ -202,9 +205,15 @@ static void config_is_checked(void **state)
 	REFUSED(config_len, 4097);
 	REFUSED(features, UINT64_C(1) << 33);
 	REFUSED(ops, NULL);
-	REFUSED(class_code, 0x1000000);
 	REFUSED(size, sizeof(cfg) - 1);
 #undef REFUSED
+	cfg = fix_config(x);
+	assert_int_equal(viommu_virtio_dev_create(&cfg, &dev), 0);
+	assert_int_equal(viommu_virtio_pci_create(dev, 0x1000000, &vp),
+			 -EINVAL);
+	viommu_virtio_dev_destroy(dev);
+	/* one transport */
+	assert_int_equal(viommu_virtio_pci_create(x->dev, CLASS, &vp), -EBUSY);
 }
 
 static void looks_like_virtio(void **state)
@@ -278,16 +287,19 @@ static void features_are_refused(void **state)
 static void required_features(void **state)
 {
 	struct fix *x = *state;
-	struct viommu_virtio_pci_config cfg = fix_config(x);
+	struct viommu_virtio_dev_config cfg = fix_config(x);
+	struct viommu_virtio_dev *dev;
 	struct viommu_virtio_pci *vp;
 	struct driver d;
 
 	cfg.required = UINT64_C(1) << VIRTIO_F_ACCESS_PLATFORM;
-	assert_int_equal(viommu_virtio_pci_create(&cfg, &vp), 0);
+	assert_int_equal(viommu_virtio_dev_create(&cfg, &dev), 0);
+	assert_int_equal(viommu_virtio_pci_create(dev, CLASS, &vp), 0);
 	drv_init(&d, x->loop, viommu_virtio_pci_pci(vp));
 	assert_false(drv_negotiate(&d, UINT64_C(1) << VIRTIO_F_VERSION_1));
 	drv_fini(&d);
 	viommu_virtio_pci_destroy(vp);
+	viommu_virtio_dev_destroy(dev);
 }
 
 static void status_bits_stay(void **state)
@@ -528,7 +540,7 @@ static void intx_and_isr(void **state)
 	assert_false(vs_irqs_asserted(irqs));
 	request(x, 0, 0);
 	assert_true(vs_irqs_asserted(irqs));
-	viommu_virtio_pci_config_changed(x->vp);
+	viommu_virtio_dev_config_changed(x->dev);
 	/* reading tells why, once, and takes the line down */
 	assert_int_equal(drv_get(d, &d->isr, 0, 1), 3);
 	assert_false(vs_irqs_asserted(irqs));
@@ -547,12 +559,12 @@ static void config_changes_are_told(void **state)
 	struct driver *d = &x->d;
 	uint64_t before = common_get(d, VIRTIO_PCI_COMMON_CFGGENERATION, 1);
 
-	viommu_virtio_pci_config_changed(x->vp);
+	viommu_virtio_dev_config_changed(x->dev);
 	assert_int_not_equal(common_get(d, VIRTIO_PCI_COMMON_CFGGENERATION, 1),
 			     before);
 	start(x);
 	assert_int_equal(drv_irqs(d, 0), 0);
-	viommu_virtio_pci_config_changed(x->vp);
+	viommu_virtio_dev_config_changed(x->dev);
 	assert_int_equal(drv_irqs(d, 0), 1);
 }
 
@@ -562,11 +574,11 @@ static void broken_queue_needs_a_reset(void **state)
 	struct driver *d = &x->d;
 
 	start(x);
-	assert_null(viommu_virtio_pci_failure(x->vp));
+	assert_null(viommu_virtio_dev_failure(x->dev));
 	ring_offer(&d->rings[0], 8); /* no such descriptor */
 	drv_kick(d, 0);
 	assert_true(status_get(d) & NEEDS_RESET);
-	assert_string_equal(viommu_virtio_pci_failure(x->vp),
+	assert_string_equal(viommu_virtio_dev_failure(x->dev),
 			    "head out of range");
 	assert_int_equal(drv_irqs(d, 0), 1);
 	assert_int_equal(drv_irqs(d, 1), 0);
@@ -580,7 +592,7 @@ static void broken_queue_needs_a_reset(void **state)
 	status_set(d, 0xf);
 	assert_true(status_get(d) & NEEDS_RESET);
 	drv_reset(d);
-	assert_null(viommu_virtio_pci_failure(x->vp));
+	assert_null(viommu_virtio_dev_failure(x->dev));
 	start(x);
 	request(x, 0, 0);
 	assert_int_equal(taken(x, 0), 1);
@@ -612,15 +624,15 @@ static void bus_mastering_off_and_on(void **state)
 	/* pushed, not published; kicked, not heard; kicked on another one */
 	x->serve = false;
 	request(x, 0, 0);
-	assert_int_equal(viommu_virtio_pci_pop(x->vp, 0, &x->e), 0);
-	viommu_virtqueue_push(viommu_virtio_pci_queue(x->vp, 0), &x->e, 1);
+	assert_int_equal(viommu_virtio_dev_pop(x->dev, 0, &x->e), 0);
+	viommu_virtio_dev_push(x->dev, 0, &x->e, 1);
 	drv_bus_master(d, false);
 	assert_false(vs_pci_is_busy(d->pci));
 	x->serve = true;
 	request(x, 0, 1);
 	request(x, 1, 0);
-	viommu_virtio_pci_publish(x->vp, 0);
-	assert_int_equal(viommu_virtio_pci_pop(x->vp, 0, &x->e), -ENOENT);
+	viommu_virtio_dev_publish(x->dev, 0);
+	assert_int_equal(viommu_virtio_dev_pop(x->dev, 0, &x->e), -ENOENT);
 	loop_for_ms(d, 5);
 	assert_int_equal(taken(x, 0), 0);
 	assert_int_equal(taken(x, 1), 0);
@@ -642,7 +654,7 @@ static void reset_takes_its_time(void **state)
 	x->slow_reset = true;
 	start(x);
 	request(x, 0, 0);
-	assert_int_equal(viommu_virtio_pci_pop(x->vp, 0, &x->e), 0);
+	assert_int_equal(viommu_virtio_dev_pop(x->dev, 0, &x->e), 0);
 	used = ring_used_idx(&d->rings[0]);
 	status_set(d, 0);
 	assert_int_equal(x->resets, 1);
@@ -658,18 +670,18 @@ static void reset_takes_its_time(void **state)
 	drv_set(d, &d->device, 0, 1, 0x55);
 	assert_int_equal(x->config[0], 0);
 	drv_kick(d, 0);
-	viommu_virtio_pci_again(x->vp, 0);
+	viommu_virtio_dev_again(x->dev, 0);
 	loop_for_ms(d, 5);
-	assert_int_equal(viommu_virtio_pci_pop(x->vp, 0, &x->e), -ENOENT);
+	assert_int_equal(viommu_virtio_dev_pop(x->dev, 0, &x->e), -ENOENT);
 	/* what comes to its end now is not shown */
-	viommu_virtqueue_push(viommu_virtio_pci_queue(x->vp, 0), &x->e, 1);
-	viommu_virtio_pci_publish(x->vp, 0);
-	viommu_virtio_pci_fail(x->vp, "late");
+	viommu_virtio_dev_push(x->dev, 0, &x->e, 1);
+	viommu_virtio_dev_publish(x->dev, 0);
+	viommu_virtio_dev_fail(x->dev, "late");
 	assert_int_equal(ring_used_idx(&d->rings[0]), used);
-	assert_null(viommu_virtio_pci_failure(x->vp));
-	viommu_virtio_pci_reset_done(x->vp);
+	assert_null(viommu_virtio_dev_failure(x->dev));
+	viommu_virtio_dev_reset_done(x->dev);
 	assert_int_equal(status_get(d), 0);
-	viommu_virtio_pci_reset_done(x->vp); /* harmless */
+	viommu_virtio_dev_reset_done(x->dev); /* harmless */
 	common_set(d, VIRTIO_PCI_COMMON_Q_SELECT, 2, 0);
 	assert_int_equal(common_get(d, VIRTIO_PCI_COMMON_Q_ENABLE, 2), 0);
 	assert_int_equal(common_get(d, VIRTIO_PCI_COMMON_Q_DESCLO, 8), 0);
@@ -794,7 +806,7 @@ static void given_up_needs_a_reset(void **state)
 	viommu_endpoint_read_stats(x->g->ep, &es);
 	assert_int_equal(es.given_up, 1);
 	assert_int_equal(drv_irqs(&x->d, 0), 1);
-	assert_non_null(viommu_virtio_pci_failure(x->vp));
+	assert_non_null(viommu_virtio_dev_failure(x->dev));
 	request(x, 0, 0);
 	assert_int_equal(taken(x, 0), 0);
 	status_set(&x->d, 0);

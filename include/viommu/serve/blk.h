@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 #include <viommu/serve/pci.h>
+#include <viommu/serve/virtio.h>
 #include <viommu/types.h>
 
 VIOMMU_BEGIN_DECLS
@@ -27,6 +28,15 @@ struct viommu_blk_config {
 	const char *path;		  /* a file or a block device */
 	bool readonly;
 	const char *serial; /* at most 20 bytes; NULL: none */
+	uint32_t queues;    /* 0: one; up to 16 */
+	/** no PCI function: the embedder gives viommu_blk_virtio() another
+	 * transport, and drivers need not accept ACCESS_PLATFORM */
+	bool no_pci;
+	/** for tests and demonstrations, a slow disk: what reads or writes any
+	 * of these sectors takes so much longer, as seen by the driver and by
+	 * whoever takes its memory away.  Both sectors 0: all of them */
+	uint32_t delay_us;
+	uint64_t delay_first, delay_last;
 };
 
 struct viommu_blk_stats {
@@ -36,7 +46,7 @@ struct viommu_blk_stats {
 };
 
 /**
- * Make the function and open its image.
+ * Make the device, its PCI function, and open its image.
  *
  * @param cfg names; copied
  * @param out the new function, owned by the caller
@@ -60,14 +70,24 @@ viommu_blk_create(const struct viommu_blk_config *cfg, struct viommu_blk **out);
 VIOMMU_API void viommu_blk_destroy(struct viommu_blk *blk);
 
 /**
- * Its PCI function, for a transport.
+ * Its PCI function, for a server.
+ *
+ * @param blk function
+ * @return borrowed; NULL if it was made without
+ *
+ * Context: any thread.
+ */
+VIOMMU_API struct viommu_pci *viommu_blk_pci(struct viommu_blk *blk);
+
+/**
+ * Its virtio device, for a transport.
  *
  * @param blk function
  * @return borrowed
  *
  * Context: any thread.
  */
-VIOMMU_API struct viommu_pci *viommu_blk_pci(struct viommu_blk *blk);
+VIOMMU_API struct viommu_virtio_dev *viommu_blk_virtio(struct viommu_blk *blk);
 
 /**
  * Read the counters.

@@ -16,6 +16,19 @@
  * viommu_virtqueue_broken() says why.  No call does more than the work of one
  * chain, whatever the ring says.
  *
+ * Where the endpoint's space is REMOTE, what a call needs may be asked for:
+ * it returns -EINPROGRESS, nothing is lost, and the same call is to be made
+ * again when a question is settled (which may have been before it returned:
+ * space.h), as often as it takes.  If nobody answers, the queue is broken by
+ * viommu_virtqueue_timed_out().
+ *
+ * A queue that is to outlive the process has an in-flight area, memory that
+ * somebody else keeps, with the layout of vhost-user's for split rings.  It
+ * says what was popped and not published, so that a process that comes after
+ * one that died begins with exactly those requests, in their order, and then
+ * goes on: what the driver was told is done is not done again, and nothing
+ * else is forgotten.
+ *
  * A queue is one thread's.
  */
 
@@ -42,6 +55,19 @@ struct viommu_ring {
 	uint16_t len;	/* Queue Size */
 	bool indirect;	/* VIRTIO_RING_F_INDIRECT_DESC was accepted */
 	bool event_idx; /* VIRTIO_RING_F_EVENT_IDX was accepted */
+};
+
+/** Where a queue goes on that ran before, perhaps in another process. */
+struct viommu_virtqueue_state {
+	size_t size; /* sizeof(struct viommu_virtqueue_state) */
+	/** in-flight area of this queue, zeroed at first; aligned to 8 bytes,
+	 * left alone by others until the queue is stopped; or NULL */
+	void *inflight;
+	size_t inflight_len;
+	/** index of the next request, as viommu_virtqueue_next() told; an area
+	 * that was in use knows better */
+	uint16_t next;
+	uint16_t reserved[3]; /* 0 */
 };
 
 /** A piece of a request: what one descriptor describes. */
@@ -99,6 +125,60 @@ viommu_virtqueue_start(struct viommu_virtqueue *vq,
 		       const struct viommu_ring *ring);
 
 /**
+ * Start where a queue left off: at an index, behind what the ring says is used,
+ * with what an in-flight area says was not.  What was popped before is
+ * forgotten here, but not there.
+ *
+ * @param vq    queue
+ * @param ring  where it is; copied
+ * @param state where it goes on; copied
+ * @return 0, -EINVAL (as viommu_virtqueue_start(); an area that is short, not
+ *         aligned, of another version or of a shorter ring; or an
+ *         option from a later version)
+ *
+ * Context: as viommu_virtqueue_start().
+ */
+VIOMMU_API VIOMMU_MUST_CHECK int
+viommu_virtqueue_resume(struct viommu_virtqueue *vq,
+			const struct viommu_ring *ring,
+			const struct viommu_virtqueue_state *state);
+
+/**
+ * Tell the index of the next request (vhost-user: the vring's base).  To go on
+ * there without an area, first publish all that was popped.
+ *
+ * @param vq queue, stopped or not
+ * @return the index
+ *
+ * Context: the queue's thread.
+ */
+VIOMMU_API uint16_t viommu_virtqueue_next(const struct viommu_virtqueue *vq);
+
+/**
+ * Tell how long an in-flight area is.
+ *
+ * @param len of the ring
+ * @return bytes, a multiple of 16
+ *
+ * Context: any thread.
+ */
+VIOMMU_API size_t viommu_virtqueue_inflight_len(uint16_t len);
+
+/**
+ * A question was not answered in time: if pop or publish waits for it, the
+ * queue is broken.
+ *
+ * @param vq    queue
+ * @param start first byte that was asked for
+ * @param last  last byte
+ *
+ * Context: the queue's thread.
+ */
+VIOMMU_API void viommu_virtqueue_timed_out(struct viommu_virtqueue *vq,
+					   viommu_iova_t start,
+					   viommu_iova_t last);
+
+/**
  * Stop: the ring is not touched again.  Pushing what was popped before is
  * harmless and does nothing.
  *
@@ -114,7 +194,8 @@ VIOMMU_API void viommu_virtqueue_stop(struct viommu_virtqueue *vq);
  * @param vq   queue
  * @param elem segments and max are set
  * @return 0, -ENOENT (none, or stopped; the driver will notify when there is
- *         one), -EAGAIN (too many threads do DMA: try later),
+ *         one), -EAGAIN (too many threads do DMA, or too much is asked
+ *         for: try later), -EINPROGRESS (try when a question is settled),
  *         -EPROTO (the queue is broken)
  *
  * Context: the queue's thread.
@@ -140,9 +221,10 @@ VIOMMU_API void viommu_virtqueue_push(struct viommu_virtqueue *vq,
  * Show the driver what was pushed.
  *
  * @param vq queue
- * @return 1 (interrupt the driver), 0 (it does not want to be, or there was
- *         nothing to show), -EAGAIN (as pop; nothing is lost: try later),
- *         -EPROTO (the queue is broken)
+ * @return 1 (interrupt the driver; once also after viommu_virtqueue_resume()
+ * and a pop, for whoever died before it did), 0 (it does not want to be, or
+ * there was nothing to show), -EAGAIN and -EINPROGRESS (as pop; nothing is
+ *         lost), -EPROTO (the queue is broken)
  *
  * Context: the queue's thread.
  */
