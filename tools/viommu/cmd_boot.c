@@ -13,20 +13,20 @@
 #include <viommu/serve/sigbus.h>
 
 #include "cmd.h"
-#include "guest.h"
 #include "image.h"
 #include "kit.h"
-#include "machine.h"
 #include "options.h"
-#include "qemu.h"
+#include "run.h"
 #include "say.h"
 #include "stop.h"
 #include "summary.h"
-#include "viot.h"
+#include "wiring.h"
 #include "workdir.h"
 
 #define TIMEOUT_S  300
 #define MEMORY_MIB 512
+#define ROUNDS	   24 /* while the disk's process is killed */
+#define KILLS_MAX  8
 
 struct boot {
 	const char *disk, *folder, *append;
@@ -34,11 +34,12 @@ struct boot {
 	struct kit_config kit;
 	uint64_t memory, fence_timeout_ns;
 	unsigned timeout_s;
-	bool timeout_given, keep, json, verbose, shell, no_attack;
+	unsigned kills;
+	bool timeout_given, iommu_given, keep, json, verbose, shell, no_attack;
 
 	struct summary sum;
 	struct workdir work;
-	struct machine *machine;
+	struct run_result result;
 };
 
 /* clang-format off */
@@ -58,7 +59,8 @@ static void usage(FILE *to)
 "  --disk FILE        use this raw image as it is; the guest reads all of it\n"
 "\n"
 "How the IOMMU is used\n"
-"  --iommu KIND       virtio (default), or none: devices see all memory\n"
+"  --iommu KIND       virtio (default): ours; qemu-virtio or qemu-vtd: QEMU's own,\n"
+"                     in front of our disk; or none: devices see all memory\n"
 "  --strict           the guest waits for each unmap (iommu.strict=1); else it\n"
 "                     gathers them\n"
 "  --no-attack        do not let the device attack\n"
@@ -66,8 +68,18 @@ static void usage(FILE *to)
 "                     not let go of memory, before it fails the guest's request\n"
 "                     and stops the device; default 1000, 0: for ever\n"
 "\n"
+"How the disk comes\n"
+"  --disk-by KIND     vfio-user (default): from this process; vhost-user: from a\n"
+"                     process of its own, behind QEMU's IOMMU; qemu: QEMU's own\n"
+"                     disk, to compare with\n"
+"  --kill-disk N      kill the vhost-user disk's process N times while the guest\n"
+"                     writes; it comes back, and nothing that it had acknowledged\n"
+"                     may be lost. It is slow on purpose: 2 ms a request\n"
+"\n"
 "The machine\n"
-"  --qemu PROGRAM     a qemu-system-x86_64, 10.1 or newer\n"
+"  --qemu PROGRAM     a qemu-system-x86_64, 10.1 or newer; 7.2 will do where\n"
+"                     the disk does not come by vfio-user\n"
+"  --debian12-qemu    the QEMU 7.2 of Debian 12, likewise\n"
 "  --kernel FILE      an amd64 bzImage with VIRTIO_IOMMU, 6.12 or newer\n"
 "  --modules DIR      that kernel's modules (lib/modules/VERSION)\n"
 "  --cache DIR        default ${XDG_CACHE_HOME:-~/.cache}/viommu\n"
@@ -95,6 +107,9 @@ enum {
 	OPT_DISK = 256,
 	OPT_FOLDER,
 	OPT_IOMMU,
+	OPT_DISK_BY,
+	OPT_KILL_DISK,
+	OPT_DEBIAN12_QEMU,
 	OPT_STRICT,
 	OPT_NO_ATTACK,
 	OPT_FENCE_TIMEOUT,
@@ -117,6 +132,9 @@ static const struct option options[] = {
 	{ "disk", required_argument, NULL, OPT_DISK },
 	{ "folder", required_argument, NULL, OPT_FOLDER },
 	{ "iommu", required_argument, NULL, OPT_IOMMU },
+	{ "disk-by", required_argument, NULL, OPT_DISK_BY },
+	{ "kill-disk", required_argument, NULL, OPT_KILL_DISK },
+	{ "debian12-qemu", no_argument, NULL, OPT_DEBIAN12_QEMU },
 	{ "strict", no_argument, NULL, OPT_STRICT },
 	{ "no-attack", no_argument, NULL, OPT_NO_ATTACK },
 	{ "fence-timeout", required_argument, NULL, OPT_FENCE_TIMEOUT },
@@ -139,6 +157,19 @@ static const struct option options[] = {
 
 /* ------------------------------------------------------------- options */
 
+static bool option_kills(const char *value, unsigned *kills)
+{
+	char *rest;
+	unsigned long v = strtoul(value, &rest, 10);
+
+	if (*value >= '0' && *value <= '9' && !*rest && v <= KILLS_MAX) {
+		*kills = (unsigned)v;
+		return true;
+	}
+	complain("--kill-disk %s: want 0 to %d", value, KILLS_MAX);
+	return false;
+}
+
 /* Those that choose files and sizes; false: the value is no good. */
 static bool option_value(struct boot *b, int opt, const char *value)
 {
@@ -150,7 +181,12 @@ static bool option_value(struct boot *b, int opt, const char *value)
 		b->folder = value;
 		return option_folder("--folder", value);
 	case OPT_IOMMU:
-		return option_iommu(value, &b->sum.iommu);
+		b->iommu_given = true;
+		return option_wiring_iommu(value, &b->sum.wiring.iommu);
+	case OPT_DISK_BY:
+		return option_wiring_disk(value, &b->sum.wiring.disk);
+	case OPT_KILL_DISK:
+		return option_kills(value, &b->kills);
 	case OPT_FENCE_TIMEOUT:
 		return option_fence_timeout(value, &b->fence_timeout_ns);
 	case OPT_QEMU:
@@ -183,7 +219,10 @@ static bool option_take(struct boot *b, int opt, const char *value)
 {
 	switch (opt) {
 	case OPT_STRICT:
-		b->sum.strict = true;
+		b->sum.wiring.strict = true;
+		return true;
+	case OPT_DEBIAN12_QEMU:
+		b->kit.debian12 = true;
 		return true;
 	case OPT_NO_ATTACK:
 		b->no_attack = true;
@@ -211,6 +250,8 @@ static bool option_take(struct boot *b, int opt, const char *value)
 /* What cannot go together. */
 static bool options_fit(const struct boot *b)
 {
+	const struct wiring *w = &b->sum.wiring;
+
 	if (b->disk && b->folder)
 		complain("--disk and --folder: choose one");
 	else if (!b->disk && !b->folder)
@@ -218,8 +259,12 @@ static bool options_fit(const struct boot *b)
 			 "or --disk FILE");
 	else if (b->kit.modules && !b->kit.kernel)
 		complain("--modules is of use with --kernel only");
-	else if (b->sum.strict && !b->sum.iommu)
-		complain("--strict is of no use with --iommu none");
+	else if (wiring_fault(w))
+		complain("%s", wiring_fault(w));
+	else if (b->kills && (w->disk != DISK_VHOST_USER || !b->folder))
+		complain("--kill-disk needs --disk-by vhost-user and --folder");
+	else if (b->kit.debian12 && w->disk == DISK_VFIO_USER)
+		complain("--debian12-qemu: that one does not speak vfio-user");
 	else if (b->shell && b->json)
 		complain("--shell and --json: choose one");
 	else if (b->shell && !isatty(STDIN_FILENO))
@@ -249,150 +294,44 @@ static int options_parse(struct boot *b, int argc, char **argv)
 		complain("unexpected argument: %s", argv[optind]);
 		return option_hint("boot");
 	}
+	if (!b->iommu_given && b->sum.wiring.disk != DISK_VFIO_USER)
+		b->sum.wiring.iommu = IOMMU_QEMU_VIRTIO;
 	if (!options_fit(b))
 		return option_hint("boot");
 	return -1;
 }
 
-/* ------------------------------------------------------------ the parts */
-
-static bool config_write(const struct boot *b, const char *path)
-{
-	FILE *to = fopen(path, "we");
-	/* Sooner than we do, so that it can still tell what it waits for. */
-	unsigned limit = b->timeout_s > 45 ? b->timeout_s - 15 : b->timeout_s;
-
-	if (!to)
-		return false;
-	fprintf(to, "mode=%s\niommu=%s\n", b->folder ? "folder" : "disk",
-		b->sum.iommu ? "virtio" : "none");
-	if (b->sum.iommu)
-		fprintf(to, "strict=%d\n", b->sum.strict);
-	fprintf(to, "attack=%d\nshell=%d\n", b->sum.attack, b->shell);
-	fprintf(to, "limit=%u\n", limit);
-	return !fclose(to);
-}
-
-static char *initrd_make(struct boot *b)
-{
-	struct summary *s = &b->sum;
-	char *config = workdir_file(&b->work, "config"), *initrd = NULL;
-
-	if (!config || !config_write(b, config))
-		outcome_fail(&s->outcome, EXIT_WORK, "no room in %s",
-			     b->work.path);
-	else
-		initrd = kit_initrd(&s->kit, &b->work, config,
-				    s->image.manifest, &s->outcome);
-	free(config);
-	return initrd;
-}
-
-static char *append_make(const struct boot *b)
-{
-	char *append;
-
-	/*
-	 * edd=off: else the kernel's real-mode code has the firmware read the
-	 * disk's first sector, long before there is an IOMMU driver.
-	 * iommu.strict is told either way: a kernel may be built otherwise.
-	 */
-	if (asprintf(&append,
-		     "console=ttyS0 panic=-1 %s edd=off cryptomgr.notests "
-		     "rcupdate.rcu_expedited=1 iommu.passthrough=0 "
-		     "iommu.strict=%d%s%s",
-		     b->verbose ? "loglevel=7" : "quiet", b->sum.strict,
-		     b->append ? " " : "", b->append ? b->append : "") < 0)
-		return NULL;
-	return append;
-}
-
-static bool machine_make(struct boot *b)
-{
-	const struct machine_config cfg = {
-		.folder = b->work.path,
-		.disk = b->sum.image.path,
-		.iommu = b->sum.iommu,
-		.fence_timeout_ns = b->fence_timeout_ns,
-	};
-
-	return machine_create(&cfg, &b->machine, &b->sum.outcome);
-}
-
-/* The file name of the VIOT, or NULL: o says why. */
-static char *viot_make_file(struct boot *b)
-{
-	char *path = workdir_file(&b->work, "viot.aml");
-	struct viot v;
-	int rc;
-
-	machine_viot(b->machine, &v);
-	rc = path ? viot_write(&v, path) : -ENOMEM;
-	if (!rc)
-		return path;
-	outcome_fail(&b->sum.outcome, EXIT_WORK, "writing the VIOT: %s",
-		     strerror(-rc));
-	free(path);
-	return NULL;
-}
-
 /* ----------------------------------------------------------------- run */
 
-static bool run_guest(struct boot *b, const struct args *qemu)
+static bool boot_run(struct boot *b)
 {
-	const struct guest_config cfg = {
-		.qemu = qemu,
-		.machine = b->machine,
+	struct summary *s = &b->sum;
+	const struct run_config cfg = {
+		.kit = &s->kit,
+		.work = &b->work,
+		.wiring = s->wiring,
+		.disk = s->image.path,
+		.mode = b->folder ? "folder" : "disk",
+		.manifest = s->image.manifest,
+		.append = b->append,
+		.accel = s->accel,
+		.memory_mib = b->memory,
+		.fence_timeout_ns = b->fence_timeout_ns,
 		.timeout_s = b->shell && !b->timeout_given ? 0 : b->timeout_s,
+		.rounds = b->kills ? ROUNDS : 0,
+		.kills = b->kills,
+		.attack = s->attack,
 		.shell = b->shell,
 	};
-
-	if (qemu->failed)
-		return outcome_fail(&b->sum.outcome, EXIT_WORK, "no memory");
-	if (say_verbose())
-		args_print(qemu, stderr);
-	say("Starting the guest: Linux %s under QEMU %s (%s)",
-	    b->sum.kit.kernel_version, b->sum.kit.qemu_version, b->sum.accel);
-	return guest_run(&cfg, &b->sum.guest, &b->sum.outcome);
-}
-
-static bool run_qemu(struct boot *b, const char *initrd)
-{
-	struct args qemu = { .n = 0 };
-	struct qemu_config cfg = {
-		.program = b->sum.kit.qemu,
-		.memory = b->memory,
-		.accel = b->sum.accel,
-		.machine = b->machine,
-	};
-	char *append = append_make(b), *viot = NULL;
-	bool ok = false;
-
-	if (!append)
-		outcome_fail(&b->sum.outcome, EXIT_WORK, "no memory");
-	else if (!b->sum.iommu || (viot = viot_make_file(b))) {
-		cfg.viot = viot;
-		qemu_args_machine(&qemu, &cfg);
-		qemu_args_guest(&qemu, b->sum.kit.kernel, initrd, append);
-		ok = run_guest(b, &qemu);
-		args_free(&qemu);
-	}
-	free(append);
-	free(viot);
-	return ok;
-}
-
-static bool run_machine(struct boot *b, const char *initrd)
-{
 	bool ok;
 
-	if (!machine_make(b))
-		return false;
-	ok = run_qemu(b, initrd);
-	machine_read_stats(b->machine, &b->sum.stats);
-	/* Closes the image: what the guest wrote is in it from here on. */
-	machine_destroy(b->machine);
-	b->machine = NULL;
+	say("Starting the guest: Linux %s under QEMU %s (%s)",
+	    s->kit.kernel_version, s->kit.qemu_version, s->accel);
+	ok = run_guest(&cfg, &b->result, &s->outcome);
+	s->guest = b->result.guest;
+	s->stats = b->result.stats;
+	s->kills = b->result.kills;
+	s->disk_process = b->result.disk_process;
 	return ok;
 }
 
@@ -406,6 +345,12 @@ static bool judge_disk(const struct boot *b, struct outcome *o)
 	if (s->stats.blk.errors)
 		outcome_fail(o, EXIT_WORK, "the disk refused %llu requests",
 			     (unsigned long long)s->stats.blk.errors);
+	if (disk_process_told(b->result.disk_process, "disk_errors"))
+		outcome_fail(o, EXIT_WORK, "the disk refused requests");
+	if (b->kills != s->kills)
+		outcome_fail(o, EXIT_WORK,
+			     "the disk's process was killed %u times, not %u",
+			     s->kills, b->kills);
 	if (b->disk)
 		return s->disk_same ||
 		       outcome_fail(o, EXIT_WORK,
@@ -428,15 +373,24 @@ static bool judge_disk(const struct boot *b, struct outcome *o)
 static void judge_iommu(const struct boot *b, struct outcome *o)
 {
 	const struct summary *s = &b->sum;
-	const char *want = s->strict ? "DMA" : "DMA-FQ";
+	const char *type = s->guest.report.group_type;
+	const char *want = wiring_group(&s->wiring);
+	bool seen = true;
 
-	if (!s->iommu)
+	if (s->wiring.iommu == IOMMU_NONE)
 		return;
-	if (strcmp(s->guest.report.group_type, want))
+	if (strcmp(type, want))
 		outcome_fail(o, EXIT_WORK,
 			     "the disk's IOMMU group is of type \"%s\", not %s",
-			     s->guest.report.group_type, want);
-	if (!s->stats.virtio.maps || !s->stats.virtio.unmaps)
+			     type, want);
+	if (s->wiring.iommu == IOMMU_OURS)
+		seen = s->stats.virtio.maps && s->stats.virtio.unmaps;
+	else if (s->wiring.disk == DISK_VHOST_USER)
+		seen = disk_process_told(s->disk_process, "updates") &&
+		       disk_process_told(s->disk_process, "invalidations");
+	else if (s->wiring.disk == DISK_VFIO_USER)
+		seen = s->stats.disk_client.dma_unmaps;
+	if (!seen)
 		outcome_fail(o, EXIT_WORK, "the guest mapped nothing");
 }
 
@@ -460,7 +414,7 @@ static void judge_attacks(const struct boot *b, struct outcome *o)
 			(unsigned long long)r->controls,
 			r->control_failed[0] ? ", first that did not: " : "",
 			r->control_failed);
-	if (!r->guest_faults)
+	if (!r->guest_faults && s->wiring.iommu == IOMMU_OURS)
 		outcome_fail(o, EXIT_WORK, "the guest heard of no fault");
 	/* The device's own count has to bear out what the guest says. */
 	if (s->stats.dmatest.refused < r->attacks_refused)
@@ -500,7 +454,6 @@ static bool boot_disk(struct boot *b)
 static void boot_guest(struct boot *b)
 {
 	struct summary *s = &b->sum;
-	char *initrd;
 	int rc;
 
 	if (!kit_find(&s->kit, &b->kit, &s->outcome))
@@ -513,16 +466,14 @@ static void boot_guest(struct boot *b)
 	}
 	if (!boot_disk(b))
 		return;
-	initrd = initrd_make(b);
-	if (initrd && run_machine(b, initrd)) {
-		if (b->folder && s->guest.report.files_written)
-			image_check(&s->image, &b->work, &s->outcome);
-		s->disk_same = b->disk && s->guest.report.sha256[0] &&
-			       !strcmp(s->guest.report.sha256, s->image.sha256);
-		if (s->outcome.status != EXIT_STOPPED)
-			judge(b);
-	}
-	free(initrd);
+	if (!boot_run(b))
+		return;
+	if (b->folder && s->guest.report.files_written)
+		image_check(&s->image, &b->work, &s->outcome);
+	s->disk_same = b->disk && s->guest.report.sha256[0] &&
+		       !strcmp(s->guest.report.sha256, s->image.sha256);
+	if (s->outcome.status != EXIT_STOPPED)
+		judge(b);
 }
 
 static int boot_end(struct boot *b, const struct timespec *started)
@@ -555,7 +506,9 @@ int cmd_boot(int argc, char **argv)
 	struct boot b = {
 		.memory = MEMORY_MIB,
 		.timeout_s = TIMEOUT_S,
-		.sum = { .boot = true, .iommu = true, .accel = "tcg" },
+		.sum = { .boot = true,
+			 .wiring = { .iommu = IOMMU_OURS },
+			 .accel = "tcg" },
 	};
 	struct timespec started;
 	int rc;
@@ -570,7 +523,11 @@ int cmd_boot(int argc, char **argv)
 	b.kit.qemu = b.qemu;
 	b.sum.folder = b.folder;
 	b.sum.disk = b.disk;
-	b.sum.attack = b.sum.iommu && !b.no_attack;
+	b.sum.iommu = b.sum.wiring.iommu == IOMMU_OURS;
+	b.sum.attack = b.sum.wiring.iommu != IOMMU_NONE &&
+		       b.sum.wiring.disk == DISK_VFIO_USER && !b.no_attack;
+	/* A QEMU that is given has to fit what it is for. */
+	b.kit.debian12 |= b.qemu && b.sum.wiring.disk != DISK_VFIO_USER;
 	rc = stop_init();
 	if (!rc)
 		rc = viommu_sigbus_install(STDERR_FILENO);

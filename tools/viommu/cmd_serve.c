@@ -45,6 +45,7 @@ static void usage(FILE *to)
 {
 	fprintf(to,
 "usage: viommu serve [OPTIONS]\n"
+"       viommu serve vhost-user-blk [OPTIONS]\n"
 "\n"
 "Serves a virtio-iommu, a virtio disk and a test device behind it to a QEMU\n"
 "(10.1 or newer) that you start: prints the options to give it. Runs until\n"
@@ -65,6 +66,9 @@ static void usage(FILE *to)
 "                    output; everything else goes to standard error\n"
 "  --verbose         tell who comes and goes\n"
 "  --help            this\n"
+"\n"
+"vhost-user-blk: a disk alone, for any vhost-user front-end and behind its IOMMU;\n"
+"'viommu serve vhost-user-blk --help' tells more.\n"
 "\n"
 "Exit status: 0 served until interrupted; 1 something broke; 2 bad options,\n"
 "or something they name is no good; 3 this machine lacks something.\n",
@@ -283,6 +287,8 @@ int cmd_serve(int argc, char **argv)
 	struct timespec started, now;
 	int rc;
 
+	if (argc > 1 && !strcmp(argv[1], "vhost-user-blk"))
+		return cmd_serve_vhost(argc - 1, argv + 1);
 	clock_gettime(CLOCK_MONOTONIC, &started);
 	rc = options_parse(&s, argc, argv);
 	if (rc >= 0)

@@ -63,7 +63,7 @@ static void console_line(void *arg, const char *line)
 {
 	struct guest *g = arg;
 
-	if (!g->cfg->shell)
+	if (!g->cfg->shell && !g->cfg->silent)
 		relay(people(), "guest|", line);
 }
 
@@ -80,11 +80,14 @@ static void report_in(void *arg, const char *line)
 	struct guest *g = arg;
 	struct report *r = &g->result->report;
 	bool ended = r->ended;
+	uint64_t rounds = r->rounds;
 
 	if (g->result->boot_seconds <= 0)
 		g->result->boot_seconds = seconds_since(g->started);
 	say_detail("report: %s", line);
 	report_line(r, line);
+	if (g->cfg->disk && r->rounds != rounds)
+		disk_process_round(g->cfg->disk, (unsigned)r->rounds);
 	if (r->ended && !ended)
 		viommu_timer_start(g->loop, &g->off, OFF_S * SECOND_NS);
 }
@@ -285,7 +288,9 @@ static int guest_start(struct guest *g)
 {
 	int rc = stop_watch(g->loop);
 
-	if (!rc)
+	if (!rc && g->cfg->disk && !disk_process_start(g->cfg->disk, g->loop))
+		return 0;
+	if (!rc && g->cfg->machine)
 		rc = viommu_loop_add(g->loop, machine_event_fd(g->cfg->machine),
 				     EPOLLIN, machine_event_in, g);
 	if (!rc && g->cfg->shell)
@@ -303,6 +308,8 @@ static void guest_end(struct guest *g)
 	bool alone = !g->qemu.pid;
 
 	process_stop(&g->qemu);
+	if (g->cfg->disk)
+		disk_process_stop(g->cfg->disk);
 	lines_close(&g->console);
 	lines_close(&g->report);
 	terminal_close(g);
@@ -323,7 +330,7 @@ bool guest_run(const struct guest_config *cfg, struct guest_result *r,
 	g.console.fd = g.report.fd = g.qemu.out.fd = g.qemu.err.fd = -1;
 	if (!rc) {
 		rc = guest_start(&g);
-		if (!rc)
+		if (!rc && !o->status)
 			rc = viommu_loop_run(g.loop);
 		if (rc)
 			outcome_fail(o, EXIT_WORK, "starting QEMU: %s",

@@ -5,15 +5,18 @@
 #include <stdbool.h>
 
 #include "args.h"
+#include "disk_process.h"
 #include "machine.h"
 #include "outcome.h"
 #include "report.h"
 
 struct guest_config {
 	const struct args *qemu;
-	struct machine *machine;
-	unsigned timeout_s; /* 0: none */
-	bool shell;	    /* the terminal is the guest's */
+	struct machine *machine;   /* NULL: none */
+	struct disk_process *disk; /* NULL: none */
+	unsigned timeout_s;	   /* 0: none */
+	bool shell;		   /* the terminal is the guest's */
+	bool silent; /* what it says on its console is not shown */
 };
 
 struct guest_result {

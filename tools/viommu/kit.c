@@ -194,6 +194,8 @@ bool kit_find(struct kit *k, const struct kit_config *cfg, struct outcome *o)
 			args_add(&args, "%s", cfg->modules);
 	if (cfg->offline)
 		args_add(&args, "--offline");
+	if (cfg->debian12)
+		args_add(&args, "--debian12-qemu");
 	if (args.failed)
 		ok = kit_broke(o, -ENOMEM);
 	else

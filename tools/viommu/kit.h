@@ -11,6 +11,7 @@
 struct kit_config {
 	const char *qemu, *kernel, *modules, *cache; /* NULL: look for it */
 	bool offline;
+	bool debian12; /* the QEMU of Debian 12, or as good a one as that */
 };
 
 /* What a guest is made of: file names and versions. */

@@ -541,6 +541,11 @@ void machine_read_stats(struct machine *m, struct machine_stats *s)
 	if (m->blk)
 		viommu_blk_read_stats(m->blk, &s->blk);
 	viommu_dmatest_read_stats(m->dmatest, &s->dmatest);
+	if (m->f[BLK].server)
+		viommu_vfio_user_read_stats(m->f[BLK].server, &s->disk_client);
+	if (m->f[IOMMU].server)
+		viommu_vfio_user_read_stats(m->f[IOMMU].server,
+					    &s->iommu_client);
 }
 
 int machine_event_fd(const struct machine *m)

@@ -8,6 +8,7 @@
 #include <viommu/guest/virtio.h>
 #include <viommu/serve/blk.h>
 #include <viommu/serve/dmatest.h>
+#include <viommu/serve/vfio_user.h>
 
 #include "outcome.h"
 #include "viot.h"
@@ -35,6 +36,7 @@ struct machine_stats {
 	struct viommu_virtio_stats virtio;
 	struct viommu_blk_stats blk;
 	struct viommu_dmatest_stats dmatest;
+	struct viommu_vfio_user_stats disk_client, iommu_client;
 };
 
 /* Make the functions and let them run.  False: o says why. */

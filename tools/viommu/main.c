@@ -20,6 +20,7 @@ static const struct command {
 	{ "boot", cmd_boot,
 	  "run a Linux guest whose disk is behind our IOMMU" },
 	{ "serve", cmd_serve, "serve the functions alone, for your own QEMU" },
+	{ "bench", cmd_bench, "measure the guest's disk, ours and QEMU's" },
 	{ "version", cmd_version, "tell the version" },
 	{ "help", cmd_help, "this, or a command's options" },
 };
@@ -62,7 +63,7 @@ static int cmd_help(int argc, char **argv)
 		complain("no such command: %s", argv[argc > 2 ? 2 : 1]);
 		return option_hint("");
 	}
-	if (c && (c->run == cmd_boot || c->run == cmd_serve)) {
+	if (c && c->run != cmd_version && c->run != cmd_help) {
 		args[0] = argv[1];
 		return c->run(2, args);
 	}

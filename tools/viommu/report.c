@@ -32,6 +32,7 @@ static const struct number numbers[] = {
 	NUMBER("files_mismatched", files_mismatched),
 	NUMBER("files_written", files_written),
 	NUMBER("files_reread", files_reread),
+	NUMBER("round", rounds),
 	NUMBER("faults_expected", faults_expected),
 	NUMBER("guest_faults", guest_faults),
 };
@@ -96,6 +97,21 @@ static void witness_line(struct report *r, const char *line)
 	}
 }
 
+static void bench_line(struct report *r, const char *line)
+{
+	const char *op = word(line, "op");
+
+	if (r->benches == REPORT_BENCH || !op)
+		return;
+	r->bench[r->benches++] = (struct report_bench){
+		.write = !strncmp(op, "write", 5),
+		.kib = word_number(line, "kib"),
+		.jobs = word_number(line, "jobs"),
+		.bytes = word_number(line, "bytes"),
+		.us = word_number(line, "us"),
+	};
+}
+
 static void key_line(struct report *r, const char *line, const char *value)
 {
 	size_t n = (size_t)(value - line) - 1, i;
@@ -120,6 +136,8 @@ void report_line(struct report *r, const char *line)
 	const char *value = strchr(line, '=');
 
 	witness_line(r, line);
+	if (!strncmp(line, "bench ", 6))
+		bench_line(r, line);
 	if (!value)
 		return;
 	key_line(r, line, value + 1);

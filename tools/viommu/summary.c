@@ -66,16 +66,52 @@ static void iommu_row(const struct summary *s, FILE *to)
 {
 	const char *type = s->guest.report.group_type;
 
-	if (!s->iommu)
+	static const char *const kinds[] = {
+		[IOMMU_OURS] = "virtio-iommu, in this process",
+		[IOMMU_QEMU_VIRTIO] = "QEMU's own virtio-iommu",
+		[IOMMU_QEMU_VTD] = "QEMU's own VT-d",
+	};
+
+	if (!s->boot)
+		row(to, "IOMMU", "%s",
+		    s->iommu ? kinds[IOMMU_OURS]
+			     : "none: devices may touch all of memory");
+	else if (s->wiring.iommu == IOMMU_NONE)
 		row(to, "IOMMU", "none: devices may touch all of memory");
-	else if (!s->boot)
-		row(to, "IOMMU", "virtio-iommu, in this process");
 	else
-		row(to, "IOMMU",
-		    "virtio-iommu, in this process; group type %s (%s)",
-		    known(type),
-		    s->strict ? "strict: each unmap waits"
-			      : "lazy: unmaps are gathered");
+		row(to, "IOMMU", "%s; group type %s (%s)",
+		    kinds[s->wiring.iommu], known(type),
+		    strcmp(type, "DMA") ? "lazy: unmaps are gathered"
+					: "strict: each unmap waits");
+}
+
+/* What a vhost-user back-end told: of its last process. */
+static void disk_process_rows(const struct summary *s, FILE *to)
+{
+	const char *told = s->disk_process;
+
+	if (s->kills)
+		row(to, "Disk's process",
+		    "killed %u times while the guest wrote", s->kills);
+	if (!told || !*told)
+		return;
+	row(to, "Translations",
+	    "%llu misses, %llu updates, %llu invalidations, %llu had to "
+	    "wait%s",
+	    (unsigned long long)disk_process_told(told, "misses"),
+	    (unsigned long long)disk_process_told(told, "updates"),
+	    (unsigned long long)disk_process_told(told, "invalidations"),
+	    (unsigned long long)disk_process_told(told, "waited"),
+	    s->kills ? " (by the last)" : "");
+}
+
+/* With somebody else's IOMMU each mapping of the guest is a message. */
+static void client_row(const struct summary *s, FILE *to)
+{
+	const struct viommu_vfio_user_stats *c = &s->stats.disk_client;
+
+	row(to, "QEMU's messages", "%llu DMA_MAP, %llu DMA_UNMAP for the disk",
+	    (unsigned long long)c->dma_maps, (unsigned long long)c->dma_unmaps);
 }
 
 static void disk_rows(const struct summary *s, FILE *to)
@@ -99,7 +135,7 @@ static void disk_rows(const struct summary *s, FILE *to)
 		    s->disk_same		? "as on the host"
 		    : s->guest.report.sha256[0] ? "DIFFERENT from the host's"
 						: "not told");
-	if (s->folder || s->disk)
+	if ((s->folder || s->disk) && s->wiring.disk == DISK_VFIO_USER)
 		row(to, "Moved by the disk",
 		    "%.1f MB read, %.1f MB written, %llu requests, %llu errors",
 		    (double)s->stats.blk.bytes_read / 1e6,
@@ -120,6 +156,8 @@ static void dma_rows(const struct summary *s, FILE *to)
 		row(to, "Guest's mappings", "%llu mapped, %llu unmapped",
 		    (unsigned long long)s->stats.virtio.maps,
 		    (unsigned long long)s->stats.virtio.unmaps);
+	if (s->boot && !s->iommu)
+		client_row(s, to);
 	row(to, "Invalidations",
 	    "%llu, %llu had to wait; p50 %s, p99 %s, longest %s",
 	    (unsigned long long)c->fences, (unsigned long long)c->fences_waited,
@@ -138,14 +176,17 @@ static void attack_rows(const struct summary *s, FILE *to)
 
 	if (!s->attack) {
 		row(to, "Attacks", "not run%s",
-		    s->iommu ? "" : ": there is no IOMMU to refuse them");
+		    s->wiring.iommu != IOMMU_NONE
+			    ? ""
+			    : ": there is no IOMMU to refuse them");
 		return;
 	}
 	row(to, "Attacks refused", "%llu of %llu attempted",
 	    (unsigned long long)r->attacks_refused,
 	    (unsigned long long)r->attacks);
-	row(to, "Faults seen by guest", "%llu in its kernel log",
-	    (unsigned long long)r->guest_faults);
+	if (s->iommu)
+		row(to, "Faults seen by guest", "%llu in its kernel log",
+		    (unsigned long long)r->guest_faults);
 	if (r->live_hold_us)
 		row(to, "Unmap under a DMA",
 		    "waited %.1f ms for the device (without one: %.1f ms)%s",
@@ -163,9 +204,13 @@ void summary_print(const struct summary *s, FILE *to)
 		guest_rows(s, to);
 	iommu_row(s, to);
 	disk_rows(s, to);
-	dma_rows(s, to);
+	if (s->wiring.disk == DISK_VHOST_USER)
+		disk_process_rows(s, to);
+	else if (s->wiring.disk == DISK_VFIO_USER)
+		dma_rows(s, to);
 	if (s->boot) {
-		attack_rows(s, to);
+		if (s->wiring.disk == DISK_VFIO_USER)
+			attack_rows(s, to);
 		row(to, "Time", "%.1f s, of which %.1f s to boot", s->seconds,
 		    s->guest.boot_seconds);
 		row(to, "Result", "%s%s%s",
@@ -216,7 +261,16 @@ static void guest_put(struct json_object *to, const struct summary *s)
 	put_text(to, "qemu", s->kit.qemu_version);
 	put_text(to, "accel", s->accel);
 	put_text(to, "iommu_group_type", r->group_type);
-	put_bool(to, "strict", s->strict);
+	put_bool(to, "strict", s->wiring.strict);
+	put_text(to, "disk_by", wiring_disk_name(s->wiring.disk));
+	if (s->wiring.disk == DISK_VHOST_USER) {
+		put_count(to, "disk_process_kills", s->kills);
+		put_count(to, "rounds", r->rounds);
+		put(to, "disk_process",
+		    s->disk_process && *s->disk_process
+			    ? json_tokener_parse(s->disk_process)
+			    : NULL);
+	}
 	put_count(to, "files", s->image.content.files);
 	put_count(to, "files_verified", r->files_verified);
 	put_count(to, "files_mismatched", r->files_mismatched);
@@ -251,6 +305,8 @@ static void stats_put(struct json_object *to, const struct summary *s)
 	put_count(to, "disk_bytes_written", s->stats.blk.bytes_written);
 	put_count(to, "maps", s->stats.virtio.maps);
 	put_count(to, "unmaps", s->stats.virtio.unmaps);
+	put_count(to, "dma_map_messages", s->stats.disk_client.dma_maps);
+	put_count(to, "dma_unmap_messages", s->stats.disk_client.dma_unmaps);
 	put_count(to, "fences", c->fences);
 	put_count(to, "fences_waited", c->fences_waited);
 	put_count(to, "fences_failed", c->fences_failed);
@@ -270,7 +326,10 @@ void summary_json(const struct summary *s)
 	if (s->outcome.status)
 		put_text(to, "reason", s->outcome.reason);
 	put_count(to, "status", (uint64_t)s->outcome.status);
-	put_text(to, "iommu", s->iommu ? "virtio" : "none");
+	put_text(to, "iommu",
+		 s->boot    ? wiring_iommu_name(s->wiring.iommu)
+		 : s->iommu ? "virtio"
+			    : "none");
 	if (s->boot)
 		guest_put(to, s);
 	stats_put(to, s);

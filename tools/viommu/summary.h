@@ -10,13 +10,14 @@
 #include "kit.h"
 #include "machine.h"
 #include "outcome.h"
+#include "wiring.h"
 
 /* Everything that a run can tell.  Zeroed: nothing is known yet. */
 struct summary {
-	bool boot;   /* a guest was to be run by us, or else served */
-	bool iommu;  /* --iommu virtio */
-	bool strict; /* --strict */
-	bool attack; /* attacks were asked for */
+	bool boot;	      /* a guest was to be run by us, or else served */
+	bool iommu;	      /* --iommu virtio */
+	struct wiring wiring; /* of a guest of ours */
+	bool attack;	      /* attacks were asked for */
 	bool folder, disk;
 	bool disk_same; /* the guest read what is in the image */
 	const char *accel;
@@ -26,6 +27,8 @@ struct summary {
 	struct image image;
 	struct guest_result guest;
 	struct machine_stats stats;
+	unsigned kills;		  /* of the disk's process */
+	const char *disk_process; /* what it told: JSON, empty or NULL */
 };
 
 /* For people: a table. */

@@ -29,6 +29,8 @@ struct attack {
 };
 
 unsigned int attacks, refused, faults;
+bool write_only = true;
+bool paced = true;
 static unsigned int burst;
 static uint64_t burst_start;
 
@@ -36,7 +38,7 @@ static void pace(void)
 {
 	uint64_t gone;
 
-	if (burst >= FAULT_BURST) {
+	if (paced && burst >= FAULT_BURST) {
 		gone = now_us() - burst_start;
 		if (gone < FAULT_WINDOW_US)
 			sleep_us(FAULT_WINDOW_US - gone);
@@ -122,7 +124,8 @@ void run_attacks(void)
 	size_t i;
 
 	for (i = 0; i < sizeof(list) / sizeof(list[0]); i++)
-		attack(&list[i]);
+		if (write_only || list[i].iova != wo)
+			attack(&list[i]);
 }
 
 void run_attacks_after_unmap(void)

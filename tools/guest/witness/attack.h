@@ -2,6 +2,8 @@
 #ifndef WITNESS_ATTACK_H
 #define WITNESS_ATTACK_H
 
+#include <stdbool.h>
+
 /*
  * Attacks: accesses the device has no right to.  Each must come back as
  * refused, with the right error, and not one byte of the arena may change.
@@ -9,6 +11,10 @@
 
 extern unsigned int attacks, refused;
 extern unsigned int faults; /* refused accesses the IOMMU must have told of */
+/* Whether there are pages that may be written and not read. */
+extern bool write_only;
+/* Whether the kernel's log is to tell of each refusal. */
+extern bool paced;
 
 void run_attacks(void);
 

@@ -24,6 +24,7 @@
 
 #include "arena.h"
 #include "attack.h"
+#include "clock.h"
 #include "command.h"
 #include "control.h"
 #include "function.h"
@@ -63,7 +64,8 @@ static void usage(FILE *f)
 {
 	fprintf(f,
 		"usage: witness [--device VVVV:DDDD] [--irqs LIST] "
-		"[--probe-only]\n"
+		"[--no-write-only]\n"
+		"               [--no-pace] [--probe-only] [--now]\n"
 		"\n"
 		"Lets the dmatest PCI function misbehave, through this "
 		"kernel's VFIO, and\n"
@@ -76,8 +78,16 @@ static void usage(FILE *f)
 		"  --device VVVV:DDDD  the function's ids, default 1234:da7e\n"
 		"  --irqs LIST         of msix,msi,intx (the default), or "
 		"none\n"
+		"  --no-write-only     whoever passes mappings on lets what "
+		"may "
+		"be written be read\n"
+		"  --no-pace           do not space attacks for the kernel to "
+		"log them all\n"
 		"  --probe-only        only bind, map and unmap; works on any "
 		"function\n"
+		"  --now               tell the time in microseconds, do no "
+		"more: busybox's\n"
+		"                      clocks are coarse\n"
 		"\n"
 		"Prints a line per control and attack, then attacks= refused= "
 		"controls=\n"
@@ -107,6 +117,13 @@ int main(int argc, char **argv)
 		if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
 			usage(stdout);
 			return 0;
+		} else if (!strcmp(argv[i], "--now")) {
+			printf("%llu\n", (unsigned long long)now_us());
+			return 0;
+		} else if (!strcmp(argv[i], "--no-write-only")) {
+			write_only = false;
+		} else if (!strcmp(argv[i], "--no-pace")) {
+			paced = false;
 		} else if (!strcmp(argv[i], "--probe-only")) {
 			probe = true;
 		} else if (!strcmp(argv[i], "--irqs") && i + 1 < argc) {
