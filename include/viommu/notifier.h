@@ -25,7 +25,8 @@
  * other of the library's; what calls them may hold locks of its own.  They may
  * sleep; DMA goes on meanwhile, and maps and unmaps of spaces that nobody
  * watches; all else that changes who sees what waits.  So a callback must not
- * wait for DMA that goes through the library.  From within a callback call
+ * wait for DMA that goes through the library, nor for a thread that releases a
+ * hold.  From within a callback call
  * viommu_memory_next(), viommu_memory_dirty_mark(), viommu_notifier_hold() and
  * viommu_fence_hold(); and nothing that changes something, ends an access or a
  * map, or commits, releases or waits for a fence: other people's callbacks
@@ -78,8 +79,8 @@ struct viommu_notifier_ops {
 	 *
 	 * @param f to be held, by viommu_notifier_hold(), if devices can still
 	 *          use what goes; then later fences that take the same wait,
-	 *          too.  NULL: what nobody was told exists is undone; it must
-	 *          be over when this returns
+	 *          too.  NULL: what a map of this request brought is undone;
+	 *          it must be over when this returns
 	 */
 	void (*unmap)(void *arg, viommu_iova_t start, viommu_iova_t last,
 		      struct viommu_fence *f);
@@ -113,8 +114,8 @@ struct viommu_notifier_ops {
 	 * The regions in [gpa, last] go.  What mappings lead there stays
 	 * mapped, but leads nowhere.
 	 *
-	 * @param f as for unmap; a hold is one on all of the memory.  NULL: a
-	 *          ram_add is undone
+	 * @param f as for unmap; a hold is one on all of the memory, and on all
+	 *          that the endpoint sees.  NULL: a ram_add is undone
 	 */
 	void (*ram_remove)(void *arg, viommu_gpa_t gpa, viommu_gpa_t last,
 			   struct viommu_fence *f);

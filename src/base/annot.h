@@ -57,7 +57,11 @@ enum vi_mutant {
 	VI_MUTANT_NOTIFY_UNORDERED = 14,    /* told without the notify lock */
 	VI_MUTANT_NOTIFY_NO_UNDO = 15,	    /* a refusal is not taken back */
 	VI_MUTANT_NOTIFY_NO_SWITCH = 16,    /* attach tells nobody */
-	VI_MUTANT_NOTIFY_NO_WAIT = 17, /* removal, for a running callback */
+	VI_MUTANT_NOTIFY_NO_WAIT = 17,	/* removal, for a running callback */
+	VI_MUTANT_HOLD_PINS_FIRST = 18, /* a commit looks at pins, then holds */
+	VI_MUTANT_HOLD_NO_SETTLE = 19,	/* a release wakes nobody */
+	VI_MUTANT_HOLD_FENCE_ONLY = 20, /* in the way of its own fence only */
+	VI_MUTANT_HOLD_UNWATCH_EARLY = 21, /* who leaves, before it is told */
 };
 #ifndef VI_MUTANT
 #define VI_MUTANT 0

@@ -310,7 +310,9 @@ static bool let_go_locked(struct viommu_endpoint *ep) VI_REQUIRES(&ep->vi->lock)
 	struct vi_extent what = { .ep = ep, .last = UINT64_MAX };
 	struct vi_taking t = { .seq = ep->given_up_seq, .what = &what, .n = 1 };
 
-	return vi_fence_clear(ep->vi, &t) && !vi_hold_exists(ep);
+	/* holds first: from one that is found and gone since, a poller may have
+	 * inherited a pin */
+	return !vi_hold_exists(ep) && vi_fence_clear(ep->vi, &t);
 }
 
 int viommu_endpoint_recover(struct viommu_endpoint *ep)

@@ -402,6 +402,8 @@ static bool fence_blocked_spin(struct fence *f)
 {
 	struct vi_taking t = taking_of(f);
 
+	if (VI_MUTANT == VI_MUTANT_HOLD_PINS_FIRST)
+		return pins_block_spin(f) || vi_hold_blocks(f->vi, &t);
 	/* holds first: from one that is found and gone since, a pin may have
 	 * been inherited */
 	return vi_hold_blocks(f->vi, &t) || pins_block_spin(f);

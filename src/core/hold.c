@@ -36,10 +36,11 @@ void vi_hold(struct viommu_hold *pub, struct viommu *vi, struct viommu_fence *f,
 
 	h->vi = vi;
 	h->f = f;
-	h->seq = atomic_load(&vi->commits);
 	h->what = *what;
 	viommu_fence_hold(f);
 	vi_lock(&vi->pending_lock);
+	/* here, so that it is in the way of no fence that pends already */
+	h->seq = atomic_load(&vi->commits);
 	vi_list_add_tail(&vi->holding, &h->link);
 	atomic_fetch_add(&vi->nholding, 1);
 	vi_unlock(&vi->pending_lock);
@@ -56,7 +57,7 @@ void viommu_notifier_release(struct viommu_hold *pub)
 	atomic_fetch_sub(&vi->nholding, 1);
 	vi_unlock(&vi->pending_lock);
 	vi_fence_unhold(f);
-	if (atomic_load(&vi->npending))
+	if (VI_MUTANT != VI_MUTANT_HOLD_NO_SETTLE && atomic_load(&vi->npending))
 		vi_fence_settle(vi, NULL);
 }
 
@@ -73,6 +74,8 @@ static bool extent_hits(const struct vi_extent *what, const struct hold *h)
 
 static bool in_the_way(const struct hold *h, const struct vi_taking *t)
 {
+	if (VI_MUTANT == VI_MUTANT_HOLD_FENCE_ONLY)
+		return false;
 	for (unsigned i = 0; h->seq <= t->seq && i < t->n; i++)
 		if (extent_hits(&t->what[i], h))
 			return true;

@@ -200,8 +200,8 @@ static void take_back(struct viommu_notifier *n, struct viommu_space *s,
 
 	if (!map(n, &r.src))
 		return;
-	watch(s, -1);
 	unmap_all(n, s, f);
+	watch(s, -1);
 	gone(n, VIOMMU_GONE_LOST);
 }
 
@@ -483,7 +483,8 @@ void vi_notify_ram_remove(struct viommu_memory *mem, uint64_t gpa,
 
 		if (!has_memory(n, mem) || !n->ops.ram_remove)
 			continue;
-		told(n, NULL, 0, UINT64_MAX);
+		/* whatever it sees may lead there */
+		told(n, n->ep->attached, 0, UINT64_MAX);
 		n->ops.ram_remove(n->arg, gpa, last, f);
 	}
 }
@@ -580,8 +581,10 @@ static void end_locked(struct viommu_notifier *n, struct viommu_fence *f)
 	vi_list_remove(&n->link);
 	if (!ep)
 		return;
+	if (ep->attached && VI_MUTANT == VI_MUTANT_HOLD_UNWATCH_EARLY)
+		watch(ep->attached, -1);
 	unmap_all(n, ep->attached, f);
-	if (ep->attached)
+	if (ep->attached && VI_MUTANT != VI_MUTANT_HOLD_UNWATCH_EARLY)
 		watch(ep->attached, -1);
 	ep->notifiers--;
 }

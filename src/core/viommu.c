@@ -155,7 +155,8 @@ void viommu_destroy(struct viommu *vi)
 		return;
 	VI_BUG_ON(vi->nendpoints || atomic_load(&vi->mappings) ||
 		  !vi_list_empty(&vi->pending) ||
-		  !vi_list_empty(&vi->notifiers));
+		  !vi_list_empty(&vi->notifiers) ||
+		  !vi_list_empty(&vi->holding));
 	memory = vi->memory;
 	vi->memory = NULL;
 	viommu_fence_init(&f);

@@ -33,8 +33,9 @@
 #include "base/annot.h"
 
 enum {
-	/* All interleavings, if there are no more than this; else those with
-	 * so many preemptions as the scenario says. */
+	/* All interleavings, if there are no more than this, which is not
+	 * tried where there are known to be; else those with so many
+	 * preemptions as the scenario says. */
 	ALL_LIMIT = 10000,
 	LIMIT = 1000000, /* schedules: more is a failure */
 };
@@ -75,20 +76,27 @@ static const struct mutant {
 	{ VI_MUTANT_NO_MEMBARRIER, "no membarrier", "access", "asymmetric", 0 },
 	{ VI_MUTANT_SETTLE_INSIDE, "settle inside", "restart", "fenced", 3 },
 	{ VI_MUTANT_NO_HEIRS, "heirs ignored", "destroy", "fenced", 0 },
+	{ VI_MUTANT_HOLD_PINS_FIRST, "pins before holds", "hold-destroy",
+	  "fenced", 0 },
+	{ VI_MUTANT_HOLD_NO_SETTLE, "a release wakes nobody", "hold-commit",
+	  "fenced", 0 },
+	{ VI_MUTANT_HOLD_FENCE_ONLY, "a hold is of one fence", "hold-commit",
+	  "fenced", 0 },
+	{ VI_MUTANT_HOLD_UNWATCH_EARLY, "unwatched, then told", "hold-remove",
+	  "fenced", 0 },
 	{ 0, NULL, NULL, NULL, 0 },
 };
 
-/* Of both lists. */
+/* Of all lists. */
 static const struct scenario *scenario_at(unsigned i)
 {
-	const struct scenario *s = scenarios_dma;
+	const struct scenario *const lists[] = { scenarios_dma, scenarios_late,
+						 scenarios_hold, NULL };
 
-	for (; s->name; s++)
-		if (!i--)
-			return s;
-	for (s = scenarios_late; s->name; s++)
-		if (!i--)
-			return s;
+	for (unsigned l = 0; lists[l]; l++)
+		for (const struct scenario *s = lists[l]; s->name; s++)
+			if (!i--)
+				return s;
 	return NULL;
 }
 
@@ -131,12 +139,13 @@ static void mode_set(const struct mode *m)
 static int explore_here(const struct scenario *s, const struct mode *m)
 {
 	struct sched_job job = s->job;
-	struct sched_result r;
+	struct sched_result r = { .complete = false };
 
 	mode_set(m);
 	job.bound = bound ? bound : SCHED_FOREVER;
 	job.limit = bound ? ULONG_MAX : ALL_LIMIT;
-	sched_explore(&job, &r);
+	if (bound || !(s->modes & MANY))
+		sched_explore(&job, &r);
 	if (!r.complete) {
 		*schedules += r.schedules;
 		job.bound = s->job.bound;

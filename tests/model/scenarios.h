@@ -11,6 +11,8 @@ enum {
 	ASYMMETRIC = 2,
 	BARE = 4, /* fenced, without membarrier */
 	AUTO = 8,
+	/* no mode: there are too many interleavings to try all */
+	MANY = 16,
 };
 
 struct scenario {
@@ -24,6 +26,7 @@ struct scenario {
 	.nthreads = (n), .bound = (b), .setup = (set), .check = stage_check
 
 /* Each ends with one without a name. */
-extern const struct scenario scenarios_dma[], scenarios_late[];
+extern const struct scenario scenarios_dma[], scenarios_late[],
+	scenarios_hold[];
 
 #endif
