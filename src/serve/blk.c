@@ -213,6 +213,17 @@ static void reap(struct viommu_blk *blk)
 	}
 }
 
+/* What the page cache has is there as soon as it is submitted: no need to be
+ * woken for it.  Once; the eventfd tells of the rest. */
+static void submit_and_reap(struct viommu_blk *blk)
+{
+	submit(blk);
+	if (io_uring_cq_ready(&blk->ring)) {
+		reap(blk);
+		submit(blk);
+	}
+}
+
 /* ----------------------------------------------------------------- queue */
 
 /* Take requests of a queue; false: the batch is full, there may be more. */
@@ -242,7 +253,7 @@ static void serve(struct viommu_blk *blk)
 	for (unsigned i = 0; i < blk->cfg.queues; i++)
 		if (!take(blk, i))
 			viommu_virtio_dev_again(blk->dev, i);
-	submit(blk);
+	submit_and_reap(blk);
 	for (unsigned i = 0; i < blk->cfg.queues; i++)
 		viommu_virtio_dev_publish(blk->dev, i);
 }

@@ -8,7 +8,7 @@
 #include <sys/vfs.h>
 
 /* memfd and /dev/shm are tmpfs, too. */
-static bool in_memory(int fd)
+bool vs_file_in_memory(int fd)
 {
 	struct statfs fs;
 
@@ -62,7 +62,7 @@ int vs_files_get(struct vs_files *files, int fd, struct vs_file **out)
 	struct stat st;
 
 	if (fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_size < 0 ||
-	    !in_memory(fd))
+	    !vs_file_in_memory(fd))
 		return -EBADF;
 	file = file_find(files, &st);
 	if (!file || !file_charge(files, file, (uint64_t)st.st_size))

@@ -37,6 +37,9 @@ struct vs_files {
 	uint64_t bytes;
 };
 
+/* Whether an access to it waits for nobody. */
+bool vs_file_in_memory(int fd);
+
 /*
  * One more map shows @fd, whose file is *@out until as many have ceased to:
  * -EBADF (not in memory: an access could wait for a disk, a network or the

@@ -77,6 +77,17 @@ bool vs_iotlb_op_may_fence(struct vs_iotlb_op *op)
 	return may;
 }
 
+bool vs_iotlb_op_behind(const struct vs_iotlb_op *op)
+{
+	struct viommu_vhost_iotlb *tlb = op->tlb;
+	bool behind;
+
+	pthread_mutex_lock(&tlb->lock);
+	behind = op->gathered || tlb->taking;
+	pthread_mutex_unlock(&tlb->lock);
+	return behind;
+}
+
 /* Give it back once nobody needs it.  The caller is a user, too. */
 static void op_check_locked(struct vs_iotlb_op *op)
 {
@@ -140,6 +151,7 @@ static void op_done(struct viommu_fence *f, void *arg)
 	tlb->users++;
 	op->over = op->done = true;
 	tlb->lingering -= op->answered;
+	tlb->taking--;
 	op_check_locked(op);
 	answer_all_locked(tlb);
 	pthread_mutex_unlock(&tlb->lock);
@@ -181,6 +193,7 @@ void vs_iotlb_op_commit(struct vs_iotlb_op *op)
 	tlb->users++;
 	op->over = !op->takes || !op->gathered;
 	op->done = !op->gathered;
+	tlb->taking += op->gathered;
 	pthread_mutex_unlock(&tlb->lock);
 	if (op->gathered)
 		fence_commit(op);

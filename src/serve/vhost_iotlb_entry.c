@@ -9,6 +9,9 @@
  * mapping for each of those and for each hole.
  *
  * Its answer waits only if an address led elsewhere before: that was taken.
+ * What was forgotten to make room cannot be compared any more.  So before that
+ * is done, and until nobody can use what went, it is looked who uses the
+ * addresses of an UPDATE.
  *
  * When there is no room, an eighth of all entries goes, the next time the next
  * eighth; if that is not enough (tables of what goes are freed when its fence
@@ -78,29 +81,6 @@ static void evict_all(struct viommu_vhost_iotlb *tlb, struct vs_iotlb_op *op)
 
 /* --------------------------------------------------------------- update */
 
-/* Map @m, where nothing is or in the place of what is there. */
-static int place(struct viommu_vhost_iotlb *tlb, const struct viommu_mapping *m,
-		 bool replace, struct vs_iotlb_op *op)
-{
-	int rc;
-
-	for (unsigned tries = 0;; tries++) {
-		rc = replace ? viommu_space_remap(tlb->space, m, &op->fence)
-			     : viommu_space_map(tlb->space, m);
-		if ((rc != -ENOSPC && rc != -ENOMEM) || tries == 2)
-			break;
-		if (tries)
-			evict_all(tlb, op);
-		else
-			evict_some(tlb, op);
-	}
-	if (rc)
-		return rc;
-	op->placed = true;
-	op->gathered |= replace;
-	return 0;
-}
-
 /* What is there already. */
 struct found {
 	bool elsewhere; /* some of it leads to another place */
@@ -132,7 +112,35 @@ static void look(struct viommu_vhost_iotlb *tlb, const struct viommu_mapping *m,
 	}
 }
 
-/* Piece by piece: each hole, and each entry that is there. */
+/* Map @m, where nothing is or in the place of what is there. */
+static int place(struct viommu_vhost_iotlb *tlb, const struct viommu_mapping *m,
+		 bool replace, struct vs_iotlb_op *op)
+{
+	struct found found;
+	int rc;
+
+	for (unsigned tries = 0;; tries++) {
+		rc = replace ? viommu_space_remap(tlb->space, m, &op->fence)
+			     : viommu_space_map(tlb->space, m);
+		if ((rc != -ENOSPC && rc != -ENOMEM) || tries == 2)
+			break;
+		/* it may be among what goes */
+		look(tlb, m, &found);
+		op->takes |= found.elsewhere;
+		if (tries)
+			evict_all(tlb, op);
+		else
+			evict_some(tlb, op);
+	}
+	if (rc)
+		return rc;
+	op->placed = true;
+	op->gathered |= replace;
+	return 0;
+}
+
+/* Piece by piece: each hole, and each entry that is there.  Of holes, too, the
+ * fence is to know. */
 static int place_between(struct viommu_vhost_iotlb *tlb,
 			 const struct viommu_mapping *m, struct vs_iotlb_op *op)
 {
@@ -153,7 +161,7 @@ static int place_between(struct viommu_vhost_iotlb *tlb,
 		there = there && old.start <= part.start;
 		if (there && same_place(&old, &part))
 			part.prot |= old.prot;
-		rc = place(tlb, &part, there, op);
+		rc = place(tlb, &part, true, op);
 		if (rc || part.last == m->last)
 			return rc;
 		part.start = part.last + 1;
@@ -165,8 +173,12 @@ static int region_update(struct viommu_vhost_iotlb *tlb,
 			 const struct viommu_mapping *m, struct vs_iotlb_op *op)
 {
 	struct found found;
-	int rc = place(tlb, m, false, op);
+	int rc = -EEXIST;
 
+	if (vs_iotlb_op_behind(op))
+		op->takes = true;
+	else
+		rc = place(tlb, m, false, op);
 	if (rc != -EEXIST)
 		return rc;
 	look(tlb, m, &found);

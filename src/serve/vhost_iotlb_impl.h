@@ -50,8 +50,9 @@ struct viommu_vhost_iotlb {
 	struct vs_iotlb_op *pool, *unused;
 	struct vs_iotlb_op *first, *last_op; /* not answered, in order */
 	unsigned lingering;		     /* answered, and not done */
-	bool answering;			     /* somebody is */
-	unsigned users; /* the space, messages, and who is in here */
+	unsigned taking; /* messages whose fence is not done */
+	bool answering;	 /* somebody is */
+	unsigned users;	 /* the space, messages, and who is in here */
 	struct {
 		viommu_iova_t start, last;
 	} timed_out[VS_IOTLB_TIMED_OUT];
@@ -100,6 +101,10 @@ struct vs_iotlb_op *vs_iotlb_op_get(struct viommu_vhost_iotlb *tlb,
 
 /* Whether @op may take something away: else there is no fence left for it. */
 bool vs_iotlb_op_may_fence(struct vs_iotlb_op *op);
+
+/* Whether somebody may still use what has been forgotten, here or by a message
+ * before. */
+bool vs_iotlb_op_behind(const struct vs_iotlb_op *op);
 
 /* It has been carried out.  Answer it, now or when its fence is done. */
 void vs_iotlb_op_commit(struct vs_iotlb_op *op);

@@ -42,7 +42,9 @@ int vs_area_map(struct vs_area *a, int fd, uint64_t offset, uint64_t len)
 	struct stat st;
 	void *map;
 
-	if (fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_size < 0)
+	/* the loop's thread goes there by itself */
+	if (fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_size < 0 ||
+	    !vs_file_in_memory(fd))
 		return -EBADF;
 	if (!len || len > AREA_MAX || offset > (uint64_t)st.st_size ||
 	    len > (uint64_t)st.st_size - offset)

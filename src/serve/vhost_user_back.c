@@ -14,6 +14,8 @@
 
 #include "serve/vhost_user_impl.h"
 
+#define BURST 32 /* messages, then others' turn */
+
 static void event(void *arg, uint32_t events);
 
 /* With the lock, on the loop's thread. */
@@ -44,8 +46,9 @@ static void event(void *arg, uint32_t events)
 	(void)events;
 	pthread_mutex_lock(&b->lock);
 	rc = vs_vchan_flush(&b->chan);
-	/* answers that nobody asked for are not looked at */
-	while (!rc) {
+	/* answers that nobody asked for are not looked at; nor need they ever
+	 * come to an end */
+	for (int i = 0; i < BURST && !rc; i++) {
 		rc = vs_vchan_recv(&b->chan);
 		if (rc != 1)
 			break;

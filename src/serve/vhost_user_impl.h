@@ -51,6 +51,7 @@ struct vs_vfence {
 	struct viommu_vhost_user *s;
 	struct viommu_fence fence;
 	bool used;	 /* by the lock */
+	int status;	 /* of the message, when it is done */
 	uint64_t number; /* of the message; VS_VOP_NONE: of none any more */
 };
 

@@ -20,6 +20,7 @@
 #include <unistd.h>
 #include <viommu/endpoint.h>
 #include <viommu/memory.h>
+#include <viommu/space.h>
 
 #include "serve/vhost_user_impl.h"
 
@@ -101,6 +102,19 @@ static int space_set(struct viommu_vhost_user *s, uint64_t features,
 	return rc;
 }
 
+/* While no ring runs, front-ends do not say what goes.  They say these features
+ * before they start the first one, and from then on. */
+static void iotlb_forget(struct viommu_vhost_user *s, struct viommu_fence *f)
+{
+	int rc;
+
+	if (vs_vrings_started(s))
+		return;
+	rc = viommu_space_invalidate(viommu_vhost_iotlb_space(s->iotlb), 0,
+				     UINT64_MAX, f);
+	(void)rc; /* it is REMOTE */
+}
+
 static int logging_set(struct viommu_vhost_user *s, bool on,
 		       struct viommu_fence *f)
 {
@@ -139,6 +153,7 @@ static int set_features(struct viommu_vhost_user *s, struct message *m)
 	if (!rc)
 		rc = space_set(s, features, &f->fence);
 	if (!rc) {
+		iotlb_forget(s, &f->fence);
 		s->features = features;
 		vs_virtio_features(s->dev, features & s->dev->offered);
 	}
@@ -229,11 +244,13 @@ static int set_mem_table(struct viommu_vhost_user *s, struct message *m)
 	if (!f)
 		return -ENOBUFS;
 	rc = vs_slots_set(s, &t, m->fds, &f->fence);
-	vs_vfence_commit(f, rc ? VS_VOP_NONE : m->number);
+	/* some may be gone, although others did not come */
+	f->status = rc;
+	vs_vfence_commit(f, m->number);
 	/* rings may have waited for it */
 	if (!rc)
 		vs_vrings_start(s);
-	return rc ? rc : LATER;
+	return LATER;
 }
 
 static struct vh_region region_of(const struct message *m)

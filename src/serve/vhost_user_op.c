@@ -103,6 +103,7 @@ void vs_vfence_open(struct viommu_vhost_user *s, struct vs_vfence *f)
 {
 	f->s = s;
 	f->used = true;
+	f->status = 0;
 	f->number = VS_VOP_NONE;
 	viommu_fence_init(&f->fence);
 	viommu_fence_set_timeout(&f->fence, s->cfg.fence_timeout_ns);
@@ -142,7 +143,7 @@ static void done(struct viommu_fence *fence, void *arg)
 	(void)fence;
 	pthread_mutex_lock(&s->lock);
 	if (f->number != VS_VOP_NONE)
-		over_locked(s, f->number, 0);
+		over_locked(s, f->number, f->status);
 	f->used = false;
 	/* a drain may wait for it */
 	viommu_loop_post(s->loop, &s->progress);

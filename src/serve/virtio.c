@@ -135,13 +135,16 @@ void vs_virtio_queue_kick(struct viommu_virtio_dev *dev, unsigned queue)
 }
 
 /* Also what is pushed may not be published yet: pins were short, or no DMA was
- * allowed. */
+ * allowed.  A device that has failed takes nothing more, but goes on with what
+ * it has: until that is over its queues cannot be stopped. */
 static void queue_again(void *arg)
 {
 	struct vs_virtio_queue *q = arg;
+	struct viommu_virtio_dev *dev = q->dev;
 
-	viommu_virtio_dev_publish(q->dev, q->index);
-	vs_virtio_queue_kick(q->dev, q->index);
+	viommu_virtio_dev_publish(dev, q->index);
+	if (driver_ready(dev) && q->started && viommu_virtio_dev_may_dma(dev))
+		dev->cfg.ops->notify(dev->cfg.arg, q->index);
 }
 
 bool vs_virtio_queue_start(struct viommu_virtio_dev *dev, unsigned queue,

@@ -35,15 +35,18 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <viommu/serve/virtio_iommu.h>
 #include <viommu/serve/virtio_pci.h>
 #include <viommu/space.h>
 
 #include "serve/loop.h"
 #include "serve/opts.h"
+#include "serve/waiter.h"
 
 #define CLASS_IOMMU 0x080600
 #define BATCH	    64
+#define POLL_NS	    UINT64_C(20000)   /* for the next request */
 #define RETRY_NS    UINT64_C(1000000) /* when no pin was left */
 #define EVENT_LEN   sizeof(struct virtio_iommu_fault)
 #define BYPASS_AT   offsetof(struct virtio_iommu_config, bypass)
@@ -68,15 +71,6 @@ struct request {
 	uint8_t *large; /* in place of in[], for PROBE */
 	uint8_t out[OUT_MAX], in[IN_MAX];
 	struct viommu_piece segments[QUEUE_LEN];
-};
-
-/* A fence whose end the loop waits for. */
-struct waiter {
-	struct viommu_virtio_iommu *vio;
-	struct viommu_fence fence;
-	struct viommu_task task; /* posted when done, if not by then */
-	bool pending;
-	bool committing, done; /* by the lock */
 };
 
 struct viommu_virtio_iommu {
@@ -108,7 +102,7 @@ struct viommu_virtio_iommu {
 	uint8_t fault[EVENT_LEN];
 
 	bool resetting;
-	struct waiter reset, bypass, gone;
+	struct vs_waiter reset, bypass, gone;
 	struct vs_deadlines deadlines; /* after vp is gone, too */
 	uint8_t bypass_shown;	       /* while bypass.pending */
 	bool bypass_again; /* and then another value is to be written */
@@ -116,57 +110,6 @@ struct viommu_virtio_iommu {
 	uint8_t bypass_initial;
 	bool bypass_restore; /* by the reset that is about to begin */
 };
-
-/* ---------------------------------------------------------------- fences */
-
-/* Any thread. */
-static void waiter_fence(struct viommu_fence *f, void *arg)
-{
-	struct waiter *w = arg;
-	struct viommu_virtio_iommu *vio = w->vio;
-
-	(void)f;
-	pthread_mutex_lock(&vio->lock);
-	w->done = true;
-	if (!w->committing)
-		viommu_loop_post(vio->cfg.loop, &w->task);
-	pthread_mutex_unlock(&vio->lock);
-}
-
-static void waiter_init(struct viommu_virtio_iommu *vio, struct waiter *w,
-			viommu_loop_fn *done)
-{
-	w->vio = vio;
-	viommu_task_init(&w->task, done, w);
-}
-
-static struct viommu_fence *waiter_begin(struct waiter *w)
-{
-	w->pending = w->committing = true;
-	w->done = false;
-	viommu_fence_init(&w->fence);
-	return &w->fence;
-}
-
-/* Nobody in the way: no longer pending when this returns, and nothing is
- * posted. */
-static void waiter_commit(struct waiter *w)
-{
-	viommu_fence_commit(&w->fence, waiter_fence, w);
-	pthread_mutex_lock(&w->vio->lock);
-	w->committing = false;
-	w->pending = !w->done;
-	pthread_mutex_unlock(&w->vio->lock);
-}
-
-/* The task's: whoever posted it is done with us once we have the lock. */
-static struct viommu_virtio_iommu *waiter_done(struct waiter *w)
-{
-	pthread_mutex_lock(&w->vio->lock);
-	w->pending = false;
-	pthread_mutex_unlock(&w->vio->lock);
-	return w->vio;
-}
 
 /* The reset is over when nobody is left who began before it. */
 static void reset_check(struct viommu_virtio_iommu *vio)
@@ -384,17 +327,50 @@ static bool request_take(struct viommu_virtio_iommu *vio)
 	return true;
 }
 
-/* What is answered at once is shown together, with one interrupt. */
-static void requests_serve(struct viommu_virtio_iommu *vio)
+static unsigned requests_take(struct viommu_virtio_iommu *vio, unsigned most)
 {
 	unsigned n = 0;
 
 	pthread_mutex_lock(&vio->lock);
 	vio->looking = true;
 	pthread_mutex_unlock(&vio->lock);
-	while (n < BATCH && request_take(vio))
+	while (n < most && request_take(vio))
 		n++;
 	answer(vio);
+	return n;
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * UINT64_C(1000000000) + (uint64_t)t.tv_nsec;
+}
+
+/*
+ * What is answered at once is shown together, with one interrupt.
+ *
+ * A driver that maps a request's buffers comes back within microseconds, and
+ * waits for each of them with its interrupts off; a notification is an exit of
+ * its processor, a message and a wake-up.  So we look a while by ourselves.
+ */
+static void requests_serve(struct viommu_virtio_iommu *vio)
+{
+	struct viommu_virtqueue *vq =
+		viommu_virtio_dev_queue(vio->dev, REQUESTQ);
+	uint64_t until = now_ns() + POLL_NS;
+	unsigned n = 0, more;
+
+	viommu_virtqueue_quiet(vq, true);
+	do {
+		more = requests_take(vio, BATCH - n);
+		n += more;
+		if (more)
+			until = now_ns() + POLL_NS;
+	} while (n < BATCH && now_ns() < until);
+	viommu_virtqueue_quiet(vq, false);
+	n += requests_take(vio, BATCH - n);
 	if (n == BATCH)
 		viommu_virtio_dev_again(vio->dev, REQUESTQ);
 }
@@ -481,7 +457,7 @@ static void bypass_write(struct viommu_virtio_iommu *vio, uint8_t val);
 
 static void reset_fence_done(void *arg)
 {
-	reset_check(waiter_done(arg));
+	reset_check(vs_waiter_done(arg));
 }
 
 static void reset(void *arg)
@@ -493,8 +469,8 @@ static void reset(void *arg)
 	if (vio->unfilled)
 		request_put(vio->unfilled);
 	vio->unfilled = NULL;
-	viommu_virtio_reset(vio->virtio, waiter_begin(&vio->reset));
-	waiter_commit(&vio->reset);
+	viommu_virtio_reset(vio->virtio, vs_waiter_begin(&vio->reset));
+	vs_waiter_commit(&vio->reset);
 	/* now that no driver's features are in the way */
 	if (vio->bypass_restore)
 		bypass_write(vio, vio->bypass_initial);
@@ -540,13 +516,13 @@ static void bypass_set(struct viommu_virtio_iommu *vio, uint8_t val)
 {
 	vio->bypass_shown = bypass_get(vio);
 	viommu_virtio_config_write(vio->virtio, BYPASS_AT, &val, sizeof(val),
-				   waiter_begin(&vio->bypass));
-	waiter_commit(&vio->bypass);
+				   vs_waiter_begin(&vio->bypass));
+	vs_waiter_commit(&vio->bypass);
 }
 
 static void bypass_fence_done(void *arg)
 {
-	struct viommu_virtio_iommu *vio = waiter_done(arg);
+	struct viommu_virtio_iommu *vio = vs_waiter_done(arg);
 
 	/* also during a reset: a device's does not change it (5.13.4.2) */
 	if (vio->bypass_again && vio->dev) {
@@ -696,20 +672,24 @@ static int requests_make(struct viommu_virtio_iommu *vio)
 
 static void gone_fence_done(void *arg)
 {
-	waiter_done(arg);
+	vs_waiter_done(arg);
 }
 
 static void init(struct viommu_virtio_iommu *vio)
 {
+	const struct vs_waits waits = { .owner = vio,
+					.loop = vio->cfg.loop,
+					.lock = &vio->lock };
+
 	vs_deadlines_add(vio->cfg.loop, &vio->deadlines, vio->cfg.vi);
 	pthread_mutex_init(&vio->lock, NULL);
 	vio->answered_last = &vio->answered;
 	viommu_task_init(&vio->answer, answer, vio);
 	viommu_task_init(&vio->event, event_task, vio);
 	viommu_timer_init(&vio->retry, retry, vio);
-	waiter_init(vio, &vio->reset, reset_fence_done);
-	waiter_init(vio, &vio->bypass, bypass_fence_done);
-	waiter_init(vio, &vio->gone, gone_fence_done);
+	vs_waiter_init(&vio->reset, &waits, reset_fence_done);
+	vs_waiter_init(&vio->bypass, &waits, bypass_fence_done);
+	vs_waiter_init(&vio->gone, &waits, gone_fence_done);
 }
 
 int viommu_virtio_iommu_create(const struct viommu_virtio_iommu_config *cfg,
@@ -755,14 +735,14 @@ static bool waiting(const struct viommu_virtio_iommu *vio)
 /* The others' callbacks go on: they hold what we wait for. */
 static void wait_gone(struct viommu_virtio_iommu *vio)
 {
-	struct viommu_fence *f = waiter_begin(&vio->gone);
+	struct viommu_fence *f = vs_waiter_begin(&vio->gone);
 
 	viommu_virtio_destroy(vio->virtio, f);
 	if (vio->endpoint)
 		viommu_endpoint_destroy(vio->endpoint, f);
 	if (vio->identity)
 		viommu_space_destroy(vio->identity, f);
-	waiter_commit(&vio->gone);
+	vs_waiter_commit(&vio->gone);
 	while (waiting(vio))
 		vs_loop_once(vio->cfg.loop);
 }

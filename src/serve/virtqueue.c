@@ -401,7 +401,7 @@ static int pop(struct viommu_virtqueue *vq, struct viommu_element *elem)
 		return redo_pop(vq, elem);
 	if (vq->next == vq->seen)
 		rc = avail_look(vq);
-	if (!rc && vq->next == vq->seen)
+	if (!rc && vq->next == vq->seen && !vq->quiet)
 		rc = notify_arm(vq);
 	if (rc)
 		return rc;
@@ -449,6 +449,11 @@ static void ask_ahead(struct viommu_virtqueue *vq)
 		vs_vq_chain_ask(vq, (uint16_t)head);
 	}
 	vq->asked = (uint16_t)(vq->next + at);
+}
+
+void viommu_virtqueue_quiet(struct viommu_virtqueue *vq, bool quiet)
+{
+	vq->quiet = quiet;
 }
 
 int viommu_virtqueue_pop(struct viommu_virtqueue *vq,

@@ -36,6 +36,7 @@ struct viommu_virtqueue {
 	struct viommu_virtqueue_config cfg;
 	struct viommu_ring ring;
 	bool running;
+	bool quiet; /* it looks by itself: the driver need not notify */
 	bool armed; /* the driver was told to notify, for index next */
 	const char *broken;
 

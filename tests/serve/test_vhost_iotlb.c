@@ -610,6 +610,49 @@ static void what_is_in_use_may_go_from_a_full_cache(void **state)
 	assert_int_equal(acked(w, 1), 0);
 }
 
+/* What went from a full cache is not there to be compared; yet somebody may use
+ * it. */
+static void
+an_update_in_the_place_of_what_was_forgotten_waits_for_who_uses_it(void **state)
+{
+	struct world *w = *state;
+	struct held h;
+
+	assert_int_equal(update(w, IOVA, PAGE, USER, R), 0);
+	hold(w, &h, IOVA, VIOMMU_READ);
+	for (unsigned i = 1; i < 17; i++)
+		assert_int_equal(update(w, IOVA + 2 * i * PAGE, PAGE,
+					USER + i * PAGE, R),
+				 0);
+	assert_int_equal(look(w, IOVA), -EINPROGRESS);
+	send(w, VHOST_IOTLB_UPDATE, IOVA, PAGE, USER + 9 * PAGE, R, 1);
+	assert_int_equal(look(w, IOVA), 10);
+	assert_int_not_equal(w->ack[w->nack - 1].token, 1);
+	viommu_dma_unmap(&h.d, 0);
+	assert_int_equal(acked(w, 1), 0);
+	/* from here on there is nobody to wait for */
+	assert_int_equal(update(w, IOVA, PAGE, USER + 9 * PAGE, R), 0);
+}
+
+/* The same if its own place is among what goes to make room for it. */
+static void
+an_update_that_takes_its_own_place_waits_for_who_uses_it(void **state)
+{
+	struct world *w = *state;
+	struct held h;
+
+	for (unsigned i = 0; i < 16; i++)
+		assert_int_equal(update(w, IOVA + 2 * i * PAGE, PAGE,
+					USER + i * PAGE, R),
+				 0);
+	hold(w, &h, IOVA, VIOMMU_READ);
+	send(w, VHOST_IOTLB_UPDATE, IOVA, PAGE, USER + 20 * PAGE, R, 1);
+	assert_int_equal(look(w, IOVA), 21);
+	assert_int_not_equal(w->ack[w->nack - 1].token, 1);
+	viommu_dma_unmap(&h.d, 0);
+	assert_int_equal(acked(w, 1), 0);
+}
+
 /* ------------------------------------------------------------- INVALIDATE */
 
 static void an_invalidation_is_acknowledged_when_the_map_is_gone(void **state)
@@ -1123,6 +1166,10 @@ int main(void)
 		TEST_SMALL(a_full_cache_takes_what_comes),
 		TEST_SMALL(entries_go_in_turns),
 		TEST_SMALL(what_is_in_use_may_go_from_a_full_cache),
+		TEST_SMALL(
+			an_update_in_the_place_of_what_was_forgotten_waits_for_who_uses_it),
+		TEST_SMALL(
+			an_update_that_takes_its_own_place_waits_for_who_uses_it),
 		TEST(an_invalidation_is_acknowledged_when_the_map_is_gone),
 		TEST(size_0_goes_to_the_top),
 		TEST(a_range_ends_at_the_top_and_not_beyond),

@@ -444,6 +444,59 @@ static void a_ring_that_nobody_maps_fails(void **state)
 	back_free(b);
 }
 
+/* While it was stopped nobody told what went. */
+static void nothing_is_known_when_a_device_starts_again(void **state)
+{
+	struct back *b = *state;
+	struct front *f = front_up_mapped(b);
+
+	front_run(f, 0, 0, DATA);
+	/* while a ring runs it is told, and what is known stays */
+	assert_true(front_tell_u64(f, VH_SET_FEATURES, f->features));
+	front_run(f, 0, 1, DATA);
+	for (unsigned i = 0; i < QUEUES; i++) {
+		front_ring_stop(f, i);
+		front_answered(f, VH_GET_VRING_BASE);
+	}
+	assert_int_not_equal(back_stats(b).iotlb.entries, 0);
+	assert_true(front_tell_u64(f, VH_SET_FEATURES, f->features));
+	assert_int_equal(back_stats(b).iotlb.entries, 0);
+	front_ring(f, 0);
+	assert_true(front_update(f, RINGS, 6 * GUEST_PAGE));
+	front_asked_drop(f);
+	front_offer(f, 0, 0, DATA);
+	front_kick(f, 0);
+	assert_int_equal(front_asked(f), DATA);
+	assert_true(front_update(f, DATA, GUEST_PAGE));
+	front_wait_call(f, 0);
+	front_taken(f, 0, 0);
+	front_free(f);
+}
+
+/* A request that waited when the device failed goes on when it is answered, or
+ * its ring would never be stopped. */
+static void what_waits_in_a_device_that_failed_ends(void **state)
+{
+	struct back *b = *state;
+	struct front *f = front_up(b, PLATFORM);
+
+	assert_true(front_update(f, RINGS, 6 * GUEST_PAGE));
+	front_asked_drop(f);
+	front_offer(f, 0, 3, DATA);
+	front_kick(f, 0);
+	assert_int_equal(front_asked(f), DATA);
+	f->rings[1].added += 2 * LEN;
+	ring_show(&f->rings[1]);
+	front_kick(f, 1);
+	assert_true(readable(f->err[0], WAIT_MS));
+	front_ring_stop(f, 0);
+	assert_true(front_update(f, DATA, GUEST_PAGE));
+	front_answered(f, VH_GET_VRING_BASE);
+	assert_int_equal(front_base(f, 0), 1);
+	assert_int_equal(back_stats(b).iotlb.timeouts, 0);
+	front_free(f);
+}
+
 /* ---------------------------------------------------------------- memory */
 
 static void removed_memory_is_acknowledged_when_unused(void **state)
@@ -504,6 +557,38 @@ static void a_new_table_leaves_alone_what_stays(void **state)
 	assert_int_equal(atomic_load(&b->mapped), 1);
 	back_let_go(b);
 	front_wait_call(f, 0);
+	front_free(f);
+}
+
+/* What went before the rest could not come is waited for all the same. */
+static void a_table_that_fails_half_way_is_answered_when_unused(void **state)
+{
+	struct back *b = *state;
+	struct front *f = front_up(b, 0);
+	struct vh_mem_table t = { .n = 2 };
+	const int fds[] = { f->ram_fd, f->call[0] };
+	uint64_t before;
+
+	t.region[0] = front_low();
+	t.region[1] = front_high();
+	atomic_store(&b->hold, BIT(0));
+	front_offer(f, 0, 0, GPA_HIGH);
+	front_kick(f, 0);
+	WAIT_UNTIL(atomic_load(&b->mapped) == 1);
+	before = back_stats(b).messages;
+	assert_true(front_send_fds(f, VH_SET_MEM_TABLE, VH_NEED_REPLY, &t,
+				   offsetof(struct vh_mem_table, region) +
+					   2 * sizeof(t.region[0]),
+				   fds, 2));
+	assert_true(front_send(f, VH_GET_QUEUE_NUM, 0, NULL, 0));
+	WAIT_UNTIL(back_stats(b).messages == before + 2);
+	front_run(f, 1, 0, DATA);
+	assert_false(readable(f->fd, 0));
+	assert_int_equal(atomic_load(&b->mapped), 1);
+	back_let_go(b);
+	front_answered(f, VH_SET_MEM_TABLE);
+	assert_int_equal(front_u64(f), 1);
+	front_answered(f, VH_GET_QUEUE_NUM);
 	front_free(f);
 }
 
@@ -611,8 +696,11 @@ int main(void)
 		TEST(invalidate_of_size_0_is_for_all),
 		TEST(a_bad_update_is_refused),
 		cmocka_unit_test(a_ring_that_nobody_maps_fails),
+		TEST(nothing_is_known_when_a_device_starts_again),
+		TEST(what_waits_in_a_device_that_failed_ends),
 		TEST(removed_memory_is_acknowledged_when_unused),
 		TEST(a_new_table_leaves_alone_what_stays),
+		TEST(a_table_that_fails_half_way_is_answered_when_unused),
 		TEST(the_table_is_changed_behind_an_iommu),
 		cmocka_unit_test(what_does_not_let_go_is_given_up),
 		cmocka_unit_test(memory_that_is_not_let_go_is_an_error),

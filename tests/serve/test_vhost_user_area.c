@@ -5,6 +5,9 @@
 
 #include "front.h"
 
+#include <linux/magic.h>
+#include <sys/vfs.h>
+
 #define LOG_LEN ((GPA_HIGH + REGION) / GUEST_PAGE / 8)
 
 struct shared {
@@ -293,6 +296,30 @@ static void logs_that_cannot_be(void **state)
 	front_free(f);
 }
 
+/* A page of such a file may have to be waited for: by a disk, or by whoever
+ * serves the file system. */
+static void an_area_is_in_memory(void **state)
+{
+	struct back *b = *state;
+	struct front *f = front_up(b, 0);
+	const struct vh_log l = { .len = 4096 };
+	struct statfs fs;
+	char path[128];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/log", b->dir);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	assert_true(fd >= 0);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(ftruncate(fd, 4096), 0);
+	assert_int_equal(fstatfs(fd, &fs), 0);
+	assert_int_equal(
+		front_tell_fds(f, VH_SET_LOG_BASE, &l, sizeof(l), &fd, 1),
+		fs.f_type == TMPFS_MAGIC);
+	close(fd);
+	front_free(f);
+}
+
 /* -------------------------------------------------------------- in flight */
 
 static bool inflight_ask(struct front *f, uint16_t queues, uint16_t len,
@@ -558,6 +585,7 @@ int main(void)
 		TEST(what_goes_is_logged),
 		TEST(what_the_table_lacks_is_logged),
 		TEST(logs_that_cannot_be),
+		TEST(an_area_is_in_memory),
 		TEST(what_was_in_flight_is_done_again),
 		TEST(what_waits_for_an_answer_is_done_when_started_again),
 		TEST(what_came_last_and_waits_is_for_whoever_goes_on),

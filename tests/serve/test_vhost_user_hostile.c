@@ -5,6 +5,10 @@
 
 #include "front.h"
 
+#include <sys/ioctl.h>
+
+#include "serve/loop.h"
+
 static int setup(void **state)
 {
 	*state = back_make(0, 0);
@@ -552,6 +556,39 @@ static void the_other_socket_is_closed(void **state)
 	back_free(b);
 }
 
+/* What comes there says nothing, and is no reason to keep others waiting. */
+static void the_other_socket_has_a_lot_to_say(void **state)
+{
+	struct back *b = back_begin(0, 0);
+	struct front *f = front_make(b);
+	const struct vh_header hdr = { .request = VH_BACKEND_IOTLB_MSG,
+				       .flags = VH_VERSION | VH_REPLY };
+	int pair[2], before, unread = 0;
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX,
+				    SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
+				    0, pair),
+			 0);
+	while (send(pair[0], &hdr, sizeof(hdr), MSG_NOSIGNAL) > 0)
+		;
+	assert_int_equal(ioctl(pair[1], FIONREAD, &before), 0);
+	assert_true(before > 100 * (int)sizeof(hdr));
+	assert_true(front_send_fds(f, VH_SET_BACKEND_REQ_FD, 0, NULL, 0,
+				   &pair[1], 1));
+	/* accepted, told, and then it is read */
+	for (unsigned i = 0; i < 4; i++) {
+		assert_int_equal(vs_loop_once(b->loop), 0);
+		assert_int_equal(ioctl(pair[1], FIONREAD, &unread), 0);
+		assert_true(unread > 0);
+	}
+	assert_true(unread < before);
+	close(pair[0]);
+	close(pair[1]);
+	front_free(f);
+	back_free(b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -578,6 +615,7 @@ int main(void)
 		TEST(gone_with_answers_due),
 		TEST(answers_that_nobody_reads),
 		cmocka_unit_test(the_other_socket_is_closed),
+		cmocka_unit_test(the_other_socket_has_a_lot_to_say),
 	};
 
 	return cmocka_run_group_tests_name("vhost_user_hostile", tests, NULL,

@@ -204,6 +204,18 @@ VIOMMU_API VIOMMU_MUST_CHECK int
 viommu_virtqueue_pop(struct viommu_virtqueue *vq, struct viommu_element *elem);
 
 /**
+ * Do not ask to be notified where a queue turns out to be empty: for who will
+ * look again very soon without being told, and spares the driver an exit.
+ *
+ * @param vq    queue
+ * @param quiet whether; from false on the next viommu_virtqueue_pop() that
+ *              finds nothing asks again, so there has to be one
+ *
+ * Context: as viommu_virtqueue_pop().
+ */
+VIOMMU_API void viommu_virtqueue_quiet(struct viommu_virtqueue *vq, bool quiet);
+
+/**
  * Give a request back.  The driver sees it after viommu_virtqueue_publish().
  *
  * @param vq      queue
