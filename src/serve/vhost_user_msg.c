@@ -244,8 +244,13 @@ static int set_mem_table(struct viommu_vhost_user *s, struct message *m)
 	if (!f)
 		return -ENOBUFS;
 	rc = vs_slots_set(s, &t, m->fds, &f->fence);
-	/* some may be gone, although others did not come */
+	/* some may be gone, although others did not come: who is told of that
+	 * is told when those are in nobody's use */
 	f->status = rc;
+	if (rc && !m->op->ack) {
+		vs_vfence_commit(f, VS_VOP_NONE);
+		return rc;
+	}
 	vs_vfence_commit(f, m->number);
 	/* rings may have waited for it */
 	if (!rc)

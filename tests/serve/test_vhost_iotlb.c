@@ -625,13 +625,17 @@ an_update_in_the_place_of_what_was_forgotten_waits_for_who_uses_it(void **state)
 					USER + i * PAGE, R),
 				 0);
 	assert_int_equal(look(w, IOVA), -EINPROGRESS);
-	send(w, VHOST_IOTLB_UPDATE, IOVA, PAGE, USER + 9 * PAGE, R, 1);
+	/* in the hole before one that has more permission, too */
+	assert_int_equal(update(w, IOVA + PAGE, PAGE, USER + 10 * PAGE, RW), 0);
+	send(w, VHOST_IOTLB_UPDATE, IOVA, 2 * PAGE, USER + 9 * PAGE, R, 1);
 	assert_int_equal(look(w, IOVA), 10);
 	assert_int_not_equal(w->ack[w->nack - 1].token, 1);
 	viommu_dma_unmap(&h.d, 0);
 	assert_int_equal(acked(w, 1), 0);
-	/* from here on there is nobody to wait for */
-	assert_int_equal(update(w, IOVA, PAGE, USER + 9 * PAGE, R), 0);
+	/* from here on nobody uses what is not there */
+	hold(w, &h, IOVA, VIOMMU_READ);
+	assert_int_equal(update(w, IOVA, PAGE, USER + 9 * PAGE, W), 0);
+	viommu_dma_unmap(&h.d, 0);
 }
 
 /* The same if its own place is among what goes to make room for it. */

@@ -28,6 +28,11 @@
  * INVALIDATE, when nobody uses the old place.
  *
  * It is a cache: when it is full, others' entries go, and are asked for again.
+ * For an UPDATE in the place of what went and is still in use, it is the same
+ * as if that had stayed.
+ *
+ * While a device is stopped its front-end says nothing of what goes.  So before
+ * it starts again, forget everything (viommu_space_invalidate()).
  *
  * A holder of a DMA map must not wait for a miss: an UPDATE or INVALIDATE that
  * waits for the map would be in the way of the answer.

@@ -21,6 +21,9 @@
  * message is answered with an error, and the device needs a reset: it runs
  * again when the front-end has stopped its rings, or has come back.
  *
+ * SET_FEATURES while no ring runs forgets what the IOTLB knows: front-ends do
+ * not say what goes while the device is stopped.
+ *
  * What cannot be carried out is answered with an error if the front-end asked
  * for an answer, else, or if it cannot be understood, the connection ends.
  *
