@@ -302,8 +302,11 @@ static void given_up_until_reset(void **state)
 	struct viommu_fence f;
 
 	memset(x->ram, 0, 16);
-	client_set_reg(x->c, 0, DT_DELAY, 4, 200000);
+	/* long enough for whoever waits to be late */
+	client_set_reg(x->c, 0, DT_DELAY, 4, 1000000);
 	dt_start(x->c, DT_HOLD, 0, 8, PAT);
+	while (client_reg(x->c, 0, DT_HELD, 4) != 1)
+		sleep_ms(1);
 	viommu_fence_init(&f);
 	viommu_fence_set_timeout(&f, 10000000);
 	viommu_endpoint_detach(x->s->ep, &f);
