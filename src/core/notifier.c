@@ -63,8 +63,8 @@ static bool has_memory(const struct viommu_notifier *n,
 
 /* ---- one notifier ----------------------------------------------------- */
 
-/* It is about to be told to forget [start, last] of @s; NULL: of memory, or of
- * nothing that is known. */
+/* It is about to be told to forget [start, last] of @s; NULL: nothing is known
+ * there, or nobody can hold. */
 static void told(struct viommu_notifier *n, struct viommu_space *s,
 		 uint64_t start, uint64_t last)
 {
@@ -300,8 +300,9 @@ static int tell_remap(struct viommu_space *s, const struct viommu_mapping *m,
 /*
  * Tell, in the middle of a change.  The space's lock is let go of meanwhile:
  * callbacks may sleep, and who is told has the notify lock, which everybody
- * waits for who might write there.  (A space that is watched cannot be
- * unwatched meanwhile; that it is cannot be known to the analysis.)
+ * waits for who might write there, unless the last notifier was lost meanwhile:
+ * then the request fails in any case.  (That the lock is held cannot be known
+ * to the analysis.)
  */
 int vi_tell_map_locked(struct viommu_space *s, struct vi_source *src)
 {
