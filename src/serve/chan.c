@@ -15,10 +15,10 @@
 #include <unistd.h>
 
 #include "serve/chan.h"
+#include "serve/fds.h"
 
-#define BODY_MAX    (VU_MAX_LEN - sizeof(struct vu_header))
-#define OUT_MAX	    (2 * (size_t)VU_MAX_LEN)
-#define SCM_FDS_MAX 253 /* the kernel's */
+#define BODY_MAX (VU_MAX_LEN - sizeof(struct vu_header))
+#define OUT_MAX	 (2 * (size_t)VU_MAX_LEN)
 
 int vs_chan_init(struct vs_chan *c)
 {
@@ -67,51 +67,14 @@ void vs_chan_close(struct vs_chan *c)
 	c->out_at = c->out_len = 0;
 }
 
-static void take_fds(struct vs_chan *c, const struct cmsghdr *cm)
-{
-	size_t n = (cm->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-
-	for (size_t i = 0; i < n; i++) {
-		int fd;
-
-		memcpy(&fd, CMSG_DATA(cm) + i * sizeof(int), sizeof(fd));
-		if (c->nfds < VU_MAX_FDS) {
-			c->fds[c->nfds++] = fd;
-		} else {
-			close(fd);
-			c->fd_error = E2BIG;
-		}
-	}
-}
-
 static ssize_t recv_some(struct vs_chan *c, void *buf, size_t len)
 {
-	union {
-		struct cmsghdr align;
-		char buf[CMSG_SPACE(SCM_FDS_MAX * sizeof(int))];
-	} control;
-	struct iovec iov = { .iov_base = buf, .iov_len = len };
-	struct msghdr msg = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = control.buf,
-		.msg_controllen = sizeof(control.buf),
-	};
-	struct cmsghdr *cm;
-	ssize_t n;
+	const struct vs_fds to = { .fd = c->fds,
+				   .n = &c->nfds,
+				   .max = VU_MAX_FDS,
+				   .error = &c->fd_error };
 
-	do
-		n = recvmsg(c->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	while (n < 0 && errno == EINTR);
-	if (n < 0)
-		return errno == EWOULDBLOCK ? -EAGAIN : -errno;
-	for (cm = CMSG_FIRSTHDR(&msg); cm; cm = CMSG_NXTHDR(&msg, cm))
-		if (cm->cmsg_level == SOL_SOCKET && cm->cmsg_type == SCM_RIGHTS)
-			take_fds(c, cm);
-	/* this process has no room for more descriptors */
-	if (msg.msg_flags & MSG_CTRUNC)
-		c->fd_error = EMFILE;
-	return n ? n : -ECONNRESET;
+	return vs_fds_recv(c->fd, buf, len, &to);
 }
 
 int vs_chan_recv(struct vs_chan *c)
