@@ -17,9 +17,10 @@
  * memory.  -EFAULT and -EACCES have been reported to the endpoint's fault
  * handler, once per call, with the first part that failed.
  *
- * "Lock-free" below holds while no fence is pending.  While one is, the call
- * that ends an access or a map looks whether it was waited for: it takes a
- * lock, and may run done callbacks.  Not for signal handlers.
+ * "Lock-free" below holds while no fence is pending and no device answers.
+ * While one is, the call that ends an access or a map looks whether it was
+ * waited for: it takes a lock, and may run done callbacks.  Writes to memory
+ * that is being moved wait (viommu_memory_move()).  Not for signal handlers.
  */
 
 #include <sys/uio.h>
@@ -61,6 +62,8 @@ struct viommu_dma {
 
 	uint32_t niov;
 	uint32_t opaque32;
+	/** for revoke: what goes lies in there; all of it, or a part */
+	viommu_iova_t taken, taken_last;
 	uint64_t opaque[28];
 };
 
@@ -99,8 +102,9 @@ VIOMMU_API void viommu_dma_exit(struct viommu_endpoint *ep);
  *         -EACCES (some byte not readable), -EIO (the endpoint was given up:
  *         viommu_endpoint_recover()), -EINPROGRESS (a REMOTE space has asked:
  *         space.h), -EAGAIN (max_threads other threads do DMA, or a REMOTE
- *         space has no room for another question); @p buf may be
- *         partly written on error
+ *         space has no room for another question), -ELOOP (devices that answer
+ *         DMA by DMA, more than four deep); @p buf may be partly written on
+ *         error.  -EFAULT also if a device answers there that refuses
  *
  * Context: any thread; lock-free; not atomic.
  */
@@ -115,8 +119,10 @@ VIOMMU_API VIOMMU_MUST_CHECK int viommu_dma_read(struct viommu_endpoint *ep,
  * @param iova where
  * @param buf  from
  * @param len  bytes; 0 is fine
- * @return as viommu_dma_read(), -EACCES if some byte is not writable; on
- *         error nothing was written, unless the space changed meanwhile
+ * @return as viommu_dma_read(), -EACCES if some byte is not writable, -EBUSY
+ *         (the memory is being moved, and this access must not wait); on error
+ *         nothing was written, unless the space changed meanwhile or a device
+ *         refused
  *
  * Context: any thread; lock-free; not atomic.
  */
@@ -147,7 +153,7 @@ VIOMMU_API VIOMMU_MUST_CHECK int viommu_dma_load(struct viommu_endpoint *ep,
  * @param iova a multiple of @p size
  * @param size 1, 2, 4 or 8
  * @param val  the value, host order
- * @return as viommu_dma_load(), for writing
+ * @return as viommu_dma_load(), for writing, and -EBUSY as viommu_dma_write()
  *
  * Context: any thread; lock-free.
  */
@@ -163,8 +169,8 @@ VIOMMU_API VIOMMU_MUST_CHECK int viommu_dma_store(struct viommu_endpoint *ep,
  * @param size 1, 2, 4 or 8
  * @param old  what is expected; on return, what was there
  * @param val  what to put there if it was
- * @return as viommu_dma_load(), for reading and writing; compare @p old to
- *         know whether it swapped
+ * @return as viommu_dma_store(), for reading, too; -ENODEV (a device answers
+ *         there); compare @p old to know whether it swapped
  *
  * Context: any thread; lock-free.
  */
@@ -179,8 +185,9 @@ VIOMMU_API VIOMMU_MUST_CHECK int viommu_dma_cas(struct viommu_endpoint *ep,
  * @param d the caller's group is set
  * @return 0 with d->iov[0..niov-1] covering len bytes in order, -EFAULT and
  *         -EACCES as viommu_dma_read(), -E2BIG (more than max_iov pieces),
- *         -EINVAL (len 0 or prot), -EIO, -EINPROGRESS and -EAGAIN as
- *         viommu_dma_read()
+ *         -ENODEV (some of it is a device's: no pointer leads there, but read
+ *         and write do), -EINVAL (len 0 or prot), -EIO, -EINPROGRESS, -EAGAIN
+ *         and -EBUSY as viommu_dma_write()
  *
  * Context: any thread; allocates nothing.  Lock-free for the first eleven maps
  * that this thread holds; those beyond, maps with revoke, and maps for writing

@@ -36,6 +36,12 @@ enum viommu_verdict {
 typedef enum viommu_verdict viommu_expire_fn(void *arg,
 					     const struct viommu_expiry *e);
 
+enum {
+	/** its accesses do not wait for memory that is being moved, but fail
+	 * with -EBUSY (viommu_memory_move()): for event loops */
+	VIOMMU_ENDPOINT_NONBLOCK = 1u << 0,
+};
+
 struct viommu_endpoint_config {
 	size_t size;	/* sizeof(struct viommu_endpoint_config) */
 	uint32_t id;	/* as the guest names it: BDF, stream id ... */
@@ -46,6 +52,8 @@ struct viommu_endpoint_config {
 	void *arg;		/* passed to @p fault and @p expire */
 	/** NULL: it is given up at the first deadline */
 	viommu_expire_fn *expire;
+	uint32_t flags;	   /* VIOMMU_ENDPOINT_NONBLOCK */
+	uint32_t reserved; /* 0 */
 };
 
 struct viommu_endpoint_stats {

@@ -7,8 +7,10 @@
  * Memory: what a guest-physical address means in this process.
  *
  * An instance has a memory of its own; more can be made where several views
- * exist (a device server learns each function's from its own socket).  Regions
- * are RAM, given by pointer or by file descriptor.  However many regions of one
+ * exist (a device server learns each function's from its own socket; each of
+ * several guests has its own).  Regions are RAM, given by pointer or by file
+ * descriptor, or devices, given by callbacks: DMA that leads there is
+ * peer-to-peer.  However many regions of one
  * memory show parts of one file, the file is mapped into this process once, or
  * once per 64 GiB, and once more each time a region needs more of it since it
  * has grown, or needs it writable.  Memories do not share what they map.
@@ -26,7 +28,27 @@
 
 VIOMMU_BEGIN_DECLS
 
-/** One span of RAM. */
+/**
+ * Who answers where a region is a device: its memory or its registers.  Offsets
+ * are the device's: see viommu_region.  An access lies within the region.  Each
+ * returns 0, or -errno: the device refuses, and the access fails with -EFAULT.
+ *
+ * They run on the thread of the access, which holds no library lock, several at
+ * once.  A fence that takes the region waits for them, so they must not wait
+ * for a fence; they may do DMA in turn, up to four deep.
+ */
+struct viommu_device_ops {
+	size_t size; /* sizeof(struct viommu_device_ops) */
+	/** bytes, in any order; NULL: in words, by load and store */
+	int (*read)(void *arg, uint64_t offset, void *buf, size_t len);
+	int (*write)(void *arg, uint64_t offset, const void *buf, size_t len);
+	/** one aligned word of 1, 2, 4 or 8 bytes, host order; NULL: by read
+	 * and write, as it lies in memory, little-endian */
+	int (*load)(void *arg, uint64_t offset, unsigned size, uint64_t *val);
+	int (*store)(void *arg, uint64_t offset, unsigned size, uint64_t val);
+};
+
+/** One span of RAM, or of a device. */
 struct viommu_region {
 	size_t size; /* sizeof(struct viommu_region) */
 	viommu_gpa_t gpa;
@@ -37,6 +59,33 @@ struct viommu_region {
 	uint32_t prot; /* READ, WRITE or both */
 	int32_t fd;    /* without @p host; not kept: may be closed on return */
 	uint64_t fd_offset; /* any; need not be page aligned */
+	/** not NULL: a device answers, and there is no host and no fd; copied.
+	 * Its offset of the first byte is @p fd_offset.  @p arg is passed to
+	 * it, and valid as a host would be */
+	const struct viommu_device_ops *device;
+	void *arg;
+};
+
+/** What moves: see viommu_memory_move(). */
+struct viommu_move {
+	size_t size; /* sizeof(struct viommu_move) */
+	/** what shall be at to.gpa in the place of what is there */
+	struct viommu_region to;
+	/** Copy one piece: @p from and @p to have the same gpa and len, and are
+	 * where its old and new bytes are (or which device has them: host is
+	 * NULL then).  Nobody writes to either.  NULL: the library copies.
+	 * @return 0, or -errno: the move is off */
+	int (*copy)(void *arg, const struct viommu_region *from,
+		    const struct viommu_region *to);
+	/** It has happened (0), or is off, and nothing has changed: what copy
+	 * answered, what a notifier answered who was told of the new backing,
+	 * -ETIMEDOUT (a map or access did not end in time) or -ECANCELED (the
+	 * memory was destroyed).  Once, before the fence is done; or NULL */
+	void (*moved)(void *arg, int rc);
+	void *arg;
+	/** how long writes may have to wait for those before them; 0: the
+	 * instance's fence timeout */
+	uint64_t timeout_ns;
 };
 
 /**
@@ -79,10 +128,11 @@ VIOMMU_API void viommu_memory_destroy(struct viommu_memory *mem,
  * @param mem memory
  * @param r   the region; copied
  * @return 0, -EEXIST (overlaps another), -EINVAL (empty, wraps, unknown prot,
- *         or neither host nor fd), -ERANGE (the file is too short), -EACCES
- *         (the fd lacks what prot wants), -EBADF (the fd is no regular file
- *         that can be mapped), -EOVERFLOW (gpa is 2^55 or more away from its
- *         pointer), -ENOMEM, or what a notifier answered
+ *         neither host nor fd nor device, a device that cannot do what prot
+ *         says or with a host, or a callback from a later version), -ERANGE
+ * (the file is too short), -EACCES (the fd lacks what prot wants), -EBADF (the
+ * fd is no regular file that can be mapped), -EOVERFLOW (gpa is 2^55 or more
+ * away from its pointer), -ENOMEM, or what a notifier answered
  *
  * Context: any thread; may block in mmap(2); notifiers are told here.
  */
@@ -98,7 +148,8 @@ viommu_memory_add(struct viommu_memory *mem, const struct viommu_region *r);
  * @param f   fence: once done nobody touches the regions' host memory, and
  *            what the library had mapped is unmapped
  * @return 0, -ENOENT (no region there), -ERANGE (would cut a region),
- *         -EINVAL (wraps); on error nothing has changed
+ *         -EBUSY (some of it is being moved), -EINVAL (wraps); on error nothing
+ *         has changed
  *
  * Context: any thread; notifiers are told here, and may sleep.
  */
@@ -108,12 +159,72 @@ VIOMMU_API VIOMMU_MUST_CHECK int viommu_memory_remove(struct viommu_memory *mem,
 						      struct viommu_fence *f);
 
 /**
+ * Give pages up: take exactly [gpa, gpa + len - 1] away, also out of the middle
+ * of a region, whose rest stays as it is and is not disturbed.  Who uses some
+ * of it, and nobody else, is told, and the fence waits for them: accesses and
+ * maps of any endpoint with this memory, of which those with revoke are asked
+ * and find in viommu_dma what of theirs goes; windows, which look again;
+ * notifiers.  Once the fence is done the pages may be recycled.
+ *
+ * @param mem memory
+ * @param gpa first byte, any
+ * @param len bytes; holes within are fine
+ * @param f   fence: once done nobody touches what was there
+ * @return 0, -ENOENT (nothing there), -EBUSY (some of it is being moved),
+ *         -EINVAL (len 0, or wraps), -ENOMEM, -ENOSPC (the limit of tables);
+ *         on error nothing has changed
+ *
+ * Context: any thread; allocates unless it cuts nothing; notifiers are told
+ * here, and may sleep.  It takes the same time however much is mapped.
+ */
+VIOMMU_API VIOMMU_MUST_CHECK int
+viommu_memory_give_up(struct viommu_memory *mem, viommu_gpa_t gpa, uint64_t len,
+		      struct viommu_fence *f);
+
+/**
+ * Let a range of GPA be somewhere else from now on: in other RAM, or in a
+ * device, or in RAM again, while devices go on.
+ *
+ * Writes to it, and what else may write (a cas, a map for writing), wait from
+ * here on, until those that were before are over; maps with revoke are asked.
+ * Then the old bytes are copied to the new place, the new place is published,
+ * and those who wait go on there.  Reads go on all the time, in the old place
+ * or in the new.  So no write is lost, nor lands in the old place afterwards.
+ *
+ * Who waits longest is bounded: when the time is over, the endpoint that still
+ * holds on is asked what to do (L9, endpoint.h); if it is given up the move is
+ * off.  An access of an endpoint with VIOMMU_ENDPOINT_NONBLOCK does not wait,
+ * nor one in a device's callback: it fails with -EBUSY.  An access whose bytes
+ * lie in several pieces begins anew after it had to wait, and may have been at
+ * a device before.  A device behind a notifier's shadow cannot wait; it faults.
+ *
+ * @param mem memory
+ * @param m   what, and how; copied
+ * @param f   fence: held until it is over; once done nobody touches what was
+ *            there before, or, if the move is off, what should have come
+ * @return 0 (it is under way, or over: moved is called), -ENOENT (some of the
+ *         range is not memory), -EBUSY (some of it is being moved), -EINVAL as
+ *         viommu_memory_add(), -ERANGE, -EACCES, -EBADF and -EOVERFLOW
+ *         likewise, -ENOMEM, -ENOSPC (the limit of tables); on error nothing
+ *         has changed
+ *
+ * Context: any thread that is in no burst, access or device callback; does not
+ * wait for accesses.  copy and moved run here, or on the thread whose access,
+ * map or hold was the last in the way, with no library lock held; they must not
+ * wait for a fence, nor write to the range through the library.
+ */
+VIOMMU_API VIOMMU_MUST_CHECK int viommu_memory_move(struct viommu_memory *mem,
+						    const struct viommu_move *m,
+						    struct viommu_fence *f);
+
+/**
  * Find the first region whose last byte is at or after @p gpa: the iterator.
  *
  * @param mem memory
  * @param gpa where to start looking
  * @param out size is set; a copy of the region, whose host is where it is, also
- *            if it came by fd, which is then -1
+ *            if it came by fd, which is then -1; of a device, host is NULL and
+ *            device not, but not to be called
  * @return 0, -ENOENT (none), -EINVAL (size is that of a later version)
  *
  * Context: any thread.  The region may be gone by the time it is read: only a
@@ -131,8 +242,9 @@ VIOMMU_API VIOMMU_MUST_CHECK int viommu_memory_next(struct viommu_memory *mem,
  * @param gpa where
  * @param buf to
  * @param len bytes; 0 is fine
- * @return 0, -EFAULT (some byte is not memory, or may not be read; @p buf may
- * be partly written), -EAGAIN (max_threads other threads do DMA)
+ * @return 0, -EFAULT (some byte is not memory, or may not be read, or a device
+ * refuses; @p buf may be partly written), -EAGAIN (max_threads other threads do
+ * DMA), -ELOOP as viommu_dma_read()
  *
  * Context: any thread; not atomic.
  */
@@ -147,10 +259,12 @@ VIOMMU_API VIOMMU_MUST_CHECK int viommu_memory_read(struct viommu_memory *mem,
  * @param gpa where
  * @param buf from
  * @param len bytes; 0 is fine
- * @return 0, -EFAULT (some byte is not memory), -EACCES (read-only), -EAGAIN
- *         (max_threads other threads do DMA); on error nothing was written
+ * @return 0, -EFAULT (some byte is not memory, or a device refuses), -EACCES
+ *         (read-only), -EAGAIN (max_threads other threads do DMA), -ELOOP and
+ *         -EBUSY as viommu_dma_write(); on error nothing was written, unless a
+ *         device refused
  *
- * Context: any thread; not atomic.
+ * Context: any thread; not atomic; waits while the memory is moved.
  */
 VIOMMU_API VIOMMU_MUST_CHECK int viommu_memory_write(struct viommu_memory *mem,
 						     viommu_gpa_t gpa,

@@ -5,10 +5,13 @@
 /*
  * A mutex that clang's thread-safety analysis knows.  Ranks, outermost first:
  * notify > instance (topology) > space, memory > backings, table pool, pending
- * fences > seat > asking; REMOTE spaces' list, space > a space's questions.
+ * fences > seat > asking; REMOTE spaces' list, space > a space's questions;
+ * space > its stripes, the first ones first (core/linear.h).
  */
 
 #include <pthread.h>
+#include <stdint.h>
+#include <time.h>
 
 #include "base/annot.h"
 
@@ -36,18 +39,35 @@ static inline void vi_lock(struct vi_lock *l) VI_ACQUIRE(l) VI_NO_ANALYSIS
 	pthread_mutex_lock(&l->m);
 }
 
-/* On a condition whose clock is CLOCK_MONOTONIC, until it is signalled. */
+/* A condition whose clock is CLOCK_MONOTONIC. */
+static inline void vi_cond_init(pthread_cond_t *cond)
+{
+	pthread_condattr_t attr;
+
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(cond, &attr);
+	pthread_condattr_destroy(&attr);
+}
+
+/* On such a condition, until it is signalled. */
 static inline void vi_wait(pthread_cond_t *cond, struct vi_lock *l)
 	VI_REQUIRES(l)
 {
 	pthread_cond_wait(cond, &l->m);
 }
 
-/* Likewise; 0, or ETIMEDOUT at @when. */
-static inline int vi_wait_until(pthread_cond_t *cond, struct vi_lock *l,
-				const struct timespec *when) VI_REQUIRES(l)
+/* Likewise, or until @until, in nanoseconds; UINT64_MAX: never. */
+static inline void vi_wait_until(pthread_cond_t *cond, struct vi_lock *l,
+				 uint64_t until) VI_REQUIRES(l)
 {
-	return pthread_cond_timedwait(cond, &l->m, when);
+	const struct timespec ts = { .tv_sec = (time_t)(until / 1000000000),
+				     .tv_nsec = (long)(until % 1000000000) };
+
+	if (until == UINT64_MAX)
+		vi_wait(cond, l);
+	else
+		(void)pthread_cond_timedwait(cond, &l->m, &ts);
 }
 
 static inline void vi_signal_all(pthread_cond_t *cond)

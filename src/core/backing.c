@@ -246,6 +246,15 @@ int vi_backing_get(struct viommu_memory *mem, const struct viommu_region *r,
 	return rc;
 }
 
+void vi_backing_share(struct vi_backing *b)
+{
+	struct viommu_memory *mem = b->mem;
+
+	vi_lock(&mem->backings_lock);
+	b->refs++;
+	vi_unlock(&mem->backings_lock);
+}
+
 void vi_backing_put(struct vi_backing *b)
 {
 	struct viommu_memory *mem = b->mem;

@@ -29,6 +29,8 @@ struct vi_backing;
  */
 int vi_backing_get(struct viommu_memory *mem, const struct viommu_region *r,
 		   struct vi_backing **out, void **host);
+/* One user more. */
+void vi_backing_share(struct vi_backing *b);
 void vi_backing_put(struct vi_backing *b);
 
 #endif

@@ -222,8 +222,9 @@ void viommu_memory_dirty_mark(struct viommu_memory *mem, viommu_gpa_t gpa,
 	for (; r; r = vi_memory_after_locked(mem, r, last)) {
 		uint64_t start = vi_max(gpa, r->gpa);
 
-		vi_dirty_mark_slow(mem, start,
-				   vi_min(last, r->last) - start + 1);
+		if (!r->device)
+			vi_dirty_mark_slow(mem, start,
+					   vi_min(last, r->last) - start + 1);
 	}
 	vi_unlock(&mem->lock);
 }
@@ -343,6 +344,30 @@ int vi_dirty_cover_locked(struct viommu_memory *mem, const struct vi_region *r)
 	if (!rc)
 		region_clean_locked(mem, log, r);
 	return rc;
+}
+
+void vi_dirty_split_locked(struct viommu_memory *mem, uint64_t at)
+{
+	struct vi_dirty *log = atomic_load(&mem->dirty);
+	uint64_t left, right;
+
+	if (!log)
+		return;
+	left = (at - 1) >> log->page_lg2;
+	right = at >> log->page_lg2;
+	/* both of them are in that chunk */
+	if (left >> CHUNK_LG2 == right >> CHUNK_LG2)
+		chunk_find(log, right)->regions++;
+}
+
+void vi_dirty_inherit_locked(struct viommu_memory *mem,
+			     const struct vi_region *r)
+{
+	struct vi_dirty *log = atomic_load(&mem->dirty);
+	/* every chunk is there: nothing is allocated */
+	int rc = log ? region_cover(log, r) : 0;
+
+	VI_BUG_ON(rc);
 }
 
 void vi_dirty_uncover_locked(struct viommu_memory *mem,
@@ -549,6 +574,7 @@ static void fetch_writer(void *arg, const struct vi_writer *w) VI_NO_ANALYSIS
 		fetch_held_range_locked(f, w->gpa, w->last);
 }
 
+/* A device's memory is the device's to save. */
 static void fetch_region(struct fetch *f, const struct vi_region *r)
 {
 	struct words words = words_of(f->log, vi_max(r->gpa, f->gpa),
@@ -556,7 +582,7 @@ static void fetch_region(struct fetch *f, const struct vi_region *r)
 	struct word w;
 	uint64_t was;
 
-	while (words_next(&words, &w)) {
+	while (!r->device && words_next(&words, &w)) {
 		if (!(atomic_load_explicit(w.at, memory_order_relaxed) &
 		      w.mask))
 			continue;

@@ -77,6 +77,15 @@ static inline void vi_dirty_mark_host(struct viommu_memory *mem,
 int vi_dirty_cover_locked(struct viommu_memory *mem, const struct vi_region *r)
 	VI_REQUIRES(&mem->lock);
 
+/* A region has been cut in two, at @at. */
+void vi_dirty_split_locked(struct viommu_memory *mem, uint64_t at)
+	VI_REQUIRES(&mem->lock);
+
+/* Before @r takes the place of regions that cover it: what they were logged
+ * with stays.  Cannot fail. */
+void vi_dirty_inherit_locked(struct viommu_memory *mem,
+			     const struct vi_region *r) VI_REQUIRES(&mem->lock);
+
 /* After it was removed; with @gone NULL, because it could not be added. */
 void vi_dirty_uncover_locked(struct viommu_memory *mem,
 			     const struct vi_region *r, struct vi_retire **gone)

@@ -59,6 +59,7 @@ int viommu_endpoint_create(struct viommu *vi,
 	int rc = 0;
 
 	if (vi_opts_copy(&c, sizeof(c), in, in->size, sizeof(c)) ||
+	    (c.flags & ~(uint32_t)VIOMMU_ENDPOINT_NONBLOCK) || c.reserved ||
 	    (c.memory && c.memory->vi != vi))
 		return -EINVAL;
 	ep = vi_alloc(&vi->env, sizeof(*ep), _Alignof(max_align_t));
@@ -71,6 +72,7 @@ int viommu_endpoint_create(struct viommu *vi,
 	ep->fault = c.fault;
 	ep->expire = c.expire;
 	ep->arg = c.arg;
+	ep->nonblock = c.flags & VIOMMU_ENDPOINT_NONBLOCK;
 	ep->retire.free = endpoint_free;
 	vi_list_init(&ep->space_link);
 	vi_lock(&vi->lock);

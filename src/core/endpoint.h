@@ -21,6 +21,7 @@ struct viommu_endpoint {
 	uint64_t given_up_seq;	/* VI_GUARDED(vi->lock): when, as pins go */
 	uint32_t id, pasid;
 	viommu_fault_fn *fault;
+	bool nonblock; /* VIOMMU_ENDPOINT_NONBLOCK */
 	viommu_expire_fn *expire;
 	void *arg;
 	struct vi_list link;	   /* VI_GUARDED(vi->lock) */

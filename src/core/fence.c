@@ -67,6 +67,7 @@ struct fence {
 	_Atomic(uint32_t) holds;
 	uint32_t n;
 	_Atomic(bool) has_failed;
+	bool writers; /* ... only are in its way, of held maps */
 	struct vi_extent what[EXTENTS];
 };
 _Static_assert(sizeof(struct fence) <= sizeof(struct viommu_fence),
@@ -167,6 +168,11 @@ void vi_fence_retire(struct viommu_fence *pub, struct vi_retire *list)
 	}
 }
 
+void vi_fence_writers_only(struct viommu_fence *pub)
+{
+	fence_of(pub)->writers = true;
+}
+
 /* ---- done ------------------------------------------------------------- */
 
 static struct vi_taking taking_of(const struct fence *f)
@@ -176,6 +182,7 @@ static struct vi_taking taking_of(const struct fence *f)
 		.what = f->what,
 		.n = f->n,
 		.grace = f->retired && VI_MUTANT != VI_MUTANT_NO_GRACE,
+		.writers = f->writers,
 	};
 }
 
@@ -489,26 +496,35 @@ static uint64_t monotonic(void)
 	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
 }
 
+/* When, on the instance's clock, to when on ours.  What has passed and is still
+ * there: nobody could look, try again. */
+static uint64_t wake_at(struct viommu *vi, uint64_t due)
+{
+	uint64_t now;
+
+	if (due == UINT64_MAX)
+		return UINT64_MAX;
+	now = vi_clock(&vi->env);
+	return later(monotonic(), due > now ? due - now : RETRY_NS);
+}
+
 /* Sleep until the fence may be done, failed or overdue, or @until has come. */
 static void wait_locked(struct viommu *vi, struct fence *f, uint64_t until)
 	VI_REQUIRES(&vi->pending_lock)
 {
-	uint64_t due = f->due, now;
-	struct timespec ts;
+	vi_wait_until(&vi->done, &vi->pending_lock,
+		      vi_min(until, wake_at(vi, f->due)));
+}
 
-	if (due != UINT64_MAX) {
-		now = vi_clock(&vi->env);
-		/* passed, and still there: nobody could look, try again */
-		due = due > now ? due - now : RETRY_NS;
-		until = vi_min(until, later(monotonic(), due));
-	}
-	if (until == UINT64_MAX) {
-		vi_wait(&vi->done, &vi->pending_lock);
-		return;
-	}
-	ts.tv_sec = (time_t)(until / 1000000000);
-	ts.tv_nsec = (long)(until % 1000000000);
-	(void)vi_wait_until(&vi->done, &vi->pending_lock, &ts);
+void vi_fence_look(struct viommu *vi)
+{
+	if (vi_fence_deadline(vi) <= vi_clock(&vi->env))
+		vi_fence_expire(vi, vi_clock(&vi->env));
+}
+
+uint64_t vi_fence_wake(struct viommu *vi)
+{
+	return wake_at(vi, vi_fence_deadline(vi));
 }
 
 int viommu_fence_wait(struct viommu_fence *pub, int64_t timeout_ns)
@@ -524,8 +540,7 @@ int viommu_fence_wait(struct viommu_fence *pub, int64_t timeout_ns)
 	while (rc == -EAGAIN) {
 		if (atomic_load(&f->state) == DONE)
 			return 0;
-		if (vi_fence_deadline(vi) <= vi_clock(&vi->env))
-			vi_fence_expire(vi, vi_clock(&vi->env));
+		vi_fence_look(vi);
 		vi_lock(&vi->pending_lock);
 		if (atomic_load(&f->state) == DONE)
 			rc = 0;

@@ -15,6 +15,9 @@ void vi_fence_gather(struct viommu_fence *f, struct viommu *vi,
 /* L8: free @list when @f is done.  After a gather. */
 void vi_fence_retire(struct viommu_fence *f, struct vi_retire *list);
 
+/* Maps that are held for reading only are not in its way.  Before commit. */
+void vi_fence_writers_only(struct viommu_fence *f);
+
 /* viommu_fence_release(), less settling. */
 void vi_fence_unhold(struct viommu_fence *f);
 
@@ -36,6 +39,11 @@ bool vi_fence_waits(struct viommu *vi, const struct vi_held *h);
 
 /* When vi_fence_expire() has something to do, or UINT64_MAX. */
 uint64_t vi_fence_deadline(struct viommu *vi);
+
+/* For who sleeps otherwise: has a deadline passed?  Callbacks run.  And when to
+ * look again, on CLOCK_MONOTONIC, or UINT64_MAX. */
+void vi_fence_look(struct viommu *vi);
+uint64_t vi_fence_wake(struct viommu *vi);
 
 /* L9: deadlines up to @now have passed.  Callbacks run. */
 void vi_fence_expire(struct viommu *vi, uint64_t now);

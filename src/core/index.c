@@ -158,6 +158,12 @@ static struct vi_held *extent_next_locked(struct vi_seat *seat,
 	return n ? HELD_OF(n, by_space) : NULL;
 }
 
+/* Was @h before @t, and one of those that matter? */
+static bool concerns(const struct vi_held *h, const struct vi_taking *t)
+{
+	return h->seq <= t->seq && (!t->writers || (h->d->prot & VIOMMU_WRITE));
+}
+
 const struct vi_held *vi_index_find_locked(struct vi_seat *seat,
 					   const struct vi_taking *t)
 {
@@ -167,7 +173,7 @@ const struct vi_held *vi_index_find_locked(struct vi_seat *seat,
 
 		do
 			h = extent_next_locked(seat, &t->what[i], &at);
-		while (h && h->seq > t->seq);
+		while (h && !concerns(h, t));
 		if (h)
 			return h;
 	}
@@ -200,7 +206,7 @@ static bool extent_hits(const struct vi_held *h, const struct vi_extent *what)
 
 bool vi_index_blocks(const struct vi_held *h, const struct vi_taking *t)
 {
-	for (unsigned i = 0; h->seq <= t->seq && i < t->n; i++)
+	for (unsigned i = 0; concerns(h, t) && i < t->n; i++)
 		if (extent_hits(h, &t->what[i]))
 			return true;
 	return false;
@@ -208,13 +214,40 @@ bool vi_index_blocks(const struct vi_held *h, const struct vi_taking *t)
 
 /* ---- revoking --------------------------------------------------------- */
 
+/* What of @h the fence takes, or more. */
+static void taken_set(const struct vi_held *h, const struct vi_taking *t)
+{
+	struct viommu_dma *d = h->d;
+	uint64_t start = UINT64_MAX, last = 0;
+
+	for (unsigned i = 0; i < t->n; i++) {
+		const struct vi_extent *what = &t->what[i];
+		const struct vi_inode *n =
+			what->mem ? &h->by_mem : &h->by_space;
+		uint64_t a = vi_max(what->start, n->start);
+		uint64_t b = vi_min(what->last, n->last);
+
+		if (!extent_hits(h, what))
+			continue;
+		/* a GPA is as far into it as an IOVA, unless it is scattered */
+		if (what->mem && h->scattered)
+			a = n->start, b = n->start + (d->len - 1);
+		start = vi_min(start, a - n->start);
+		last = vi_max(last, b - n->start);
+	}
+	d->taken = d->iova + start;
+	d->taken_last = d->iova + last;
+}
+
 /* Mark @h as asked, and note that it is being asked. */
 static struct viommu_dma *mark_locked(struct viommu *vi, struct vi_held *h,
+				      const struct vi_taking *t,
 				      struct asking *a)
 {
 	struct viommu_dma *d = h->d;
 
 	h->asked = true;
+	taken_set(h, t);
 	a->held = h;
 	a->asker = pthread_self();
 	atomic_fetch_add_explicit(&vi->revokes, 1, memory_order_relaxed);
@@ -236,12 +269,12 @@ static struct viommu_dma *revoke_next(struct viommu *vi, struct vi_seat *seat,
 
 	vi_lock(&seat->lock);
 	while (!d && (h = extent_next_locked(seat, what, at))) {
-		if (h->seq > t->seq || h->asked)
+		if (!concerns(h, t) || h->asked)
 			continue;
 		if (h->fresh)
 			h->asked = true;
 		else if (h->d->revoke)
-			d = mark_locked(vi, h, a);
+			d = mark_locked(vi, h, t, a);
 	}
 	vi_unlock(&seat->lock);
 	return d;

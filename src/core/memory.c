@@ -13,10 +13,10 @@
 #include <string.h>
 
 #include "base/opts.h"
-#include "core/backing.h"
 #include "core/dirty.h"
 #include "core/fence.h"
 #include "core/instance.h"
+#include "core/move.h"
 #include "core/notifier.h"
 
 /* A generation that no memory had before, nor will have. */
@@ -27,27 +27,24 @@ static uint64_t generation_next(void)
 	return atomic_fetch_add(&last, 1) + 1;
 }
 
-static void memory_put(struct viommu_memory *mem)
+void vi_memory_changed(struct viommu_memory *mem)
+{
+	atomic_store(&mem->generation, generation_next());
+}
+
+void vi_memory_get(struct viommu_memory *mem)
+{
+	atomic_fetch_add(&mem->refs, 1);
+}
+
+void vi_memory_put(struct viommu_memory *mem)
 {
 	if (atomic_fetch_sub(&mem->refs, 1) != 1)
 		return;
+	pthread_cond_destroy(&mem->moved);
+	vi_lock_fini(&mem->lock);
 	vi_lock_fini(&mem->backings_lock);
 	vi_free(&mem->vi->env, mem);
-}
-
-static void region_free(struct vi_region *r)
-{
-	struct viommu_memory *mem = r->mem;
-
-	if (r->backing)
-		vi_backing_put(r->backing);
-	vi_free(&mem->vi->env, r);
-	memory_put(mem);
-}
-
-static void region_retired(struct vi_retire *retire)
-{
-	region_free(vi_list_of(retire, struct vi_region, retire));
 }
 
 static void memory_retired(struct vi_retire *retire)
@@ -56,8 +53,7 @@ static void memory_retired(struct vi_retire *retire)
 		vi_list_of(retire, struct viommu_memory, retire);
 
 	vi_radix_fini(&mem->table);
-	vi_lock_fini(&mem->lock);
-	memory_put(mem);
+	vi_memory_put(mem);
 }
 
 struct viommu_memory *viommu_memory_of(struct viommu *vi)
@@ -78,6 +74,8 @@ int viommu_memory_create(struct viommu *vi, struct viommu_memory **out)
 	atomic_init(&mem->generation, generation_next());
 	vi_lock_init(&mem->lock);
 	vi_lock_init(&mem->backings_lock);
+	vi_cond_init(&mem->moved);
+	vi_list_init(&mem->moves);
 	vi_radix_init(&mem->table, &vi->tables, 0);
 	*out = mem;
 	return 0;
@@ -103,19 +101,6 @@ struct vi_region *vi_memory_after_locked(struct viommu_memory *mem,
 	return vi_memory_first_locked(mem, r->last + 1, last);
 }
 
-static void region_describe(const struct vi_region *r,
-			    struct viommu_region *out)
-{
-	*out = (struct viommu_region){
-		.size = sizeof(*out),
-		.gpa = r->gpa,
-		.len = r->last - r->gpa + 1,
-		.host = (void *)(uintptr_t)r->host.start,
-		.prot = r->prot,
-		.fd = -1,
-	};
-}
-
 int viommu_memory_next(struct viommu_memory *mem, viommu_gpa_t gpa,
 		       struct viommu_region *out)
 {
@@ -127,7 +112,7 @@ int viommu_memory_next(struct viommu_memory *mem, viommu_gpa_t gpa,
 	vi_lock(&mem->lock);
 	r = vi_memory_first_locked(mem, gpa, UINT64_MAX);
 	if (r)
-		region_describe(r, &c);
+		vi_region_describe(r, r->gpa, r->last, &c);
 	vi_unlock(&mem->lock);
 	if (!r)
 		return -ENOENT;
@@ -138,36 +123,29 @@ int viommu_memory_next(struct viommu_memory *mem, viommu_gpa_t gpa,
 
 /* ---- add -------------------------------------------------------------- */
 
-static int region_make(struct viommu_memory *mem, const struct viommu_region *c,
-		       struct vi_region **out)
+void vi_memory_insert_locked(struct viommu_memory *mem, struct vi_region *r)
 {
-	struct vi_region *r =
-		vi_alloc(&mem->vi->env, sizeof(*r), _Alignof(max_align_t));
-	void *host = c->host;
-	int rc = 0;
+	vi_itree_insert(&mem->by_gpa, &r->by_gpa);
+	if (!r->device)
+		vi_itree_insert(&mem->by_host, &r->host);
+}
 
-	if (!r)
-		return -ENOMEM;
-	if (!host)
-		rc = vi_backing_get(mem, c, &r->backing, &host);
-	if (rc) {
-		vi_free(&mem->vi->env, r);
-		return rc;
-	}
-	r->retire.free = region_retired;
-	r->mem = mem;
-	r->gpa = c->gpa;
-	r->last = c->gpa + (c->len - 1);
-	r->prot = c->prot;
-	r->by_gpa.key = mem;
-	r->by_gpa.start = r->gpa;
-	r->by_gpa.last = r->last;
-	r->host.key = mem;
-	r->host.start = (uintptr_t)host;
-	r->host.last = (uintptr_t)host + (c->len - 1);
-	atomic_fetch_add(&mem->refs, 1);
-	*out = r;
-	return 0;
+static void trees_remove_locked(struct viommu_memory *mem, struct vi_region *r)
+	VI_REQUIRES(&mem->lock)
+{
+	vi_itree_remove(&mem->by_gpa, &r->by_gpa);
+	if (!r->device)
+		vi_itree_remove(&mem->by_host, &r->host);
+}
+
+static int table_map_locked(struct viommu_memory *mem,
+			    const struct vi_region *r) VI_REQUIRES(&mem->lock)
+{
+	if (r->device)
+		return vi_radix_map(&mem->table, r->gpa, r->last, r->gpa,
+				    VI_LEADS_TO_DEVICE);
+	return vi_radix_map(&mem->table, r->gpa, r->last, r->host.start,
+			    r->prot);
 }
 
 static int region_publish_locked(struct viommu_memory *mem, struct vi_region *r)
@@ -181,13 +159,12 @@ static int region_publish_locked(struct viommu_memory *mem, struct vi_region *r)
 	rc = vi_dirty_cover_locked(mem, r);
 	if (rc)
 		return rc;
-	rc = vi_radix_map(&mem->table, r->gpa, r->last, r->host.start, r->prot);
+	rc = table_map_locked(mem, r);
 	if (rc) {
 		vi_dirty_uncover_locked(mem, r, NULL);
 		return rc == -ERANGE ? -EOVERFLOW : rc;
 	}
-	vi_itree_insert(&mem->by_gpa, &r->by_gpa);
-	vi_itree_insert(&mem->by_host, &r->host);
+	vi_memory_insert_locked(mem, r);
 	return 0;
 }
 
@@ -198,7 +175,7 @@ static int region_add(struct viommu_memory *mem, struct vi_region *r)
 	struct viommu_region told;
 	int rc = 0;
 
-	region_describe(r, &told);
+	vi_region_describe(r, r->gpa, r->last, &told);
 	vi_lock(&mem->lock);
 	if (vi_memory_first_locked(mem, r->gpa, r->last))
 		rc = -EEXIST;
@@ -219,29 +196,78 @@ int viommu_memory_add(struct viommu_memory *mem, const struct viommu_region *in)
 {
 	struct viommu_region c;
 	struct vi_region *r;
-	int rc;
+	int rc = vi_region_check(&c, in);
 
-	if (vi_opts_copy(&c, sizeof(c), in, in->size, sizeof(c)))
-		return -EINVAL;
-	if (!c.len || c.gpa + (c.len - 1) < c.gpa || !c.prot ||
-	    (c.prot & ~(uint32_t)(VIOMMU_READ | VIOMMU_WRITE)))
-		return -EINVAL;
-	if (c.host && (uintptr_t)c.host + (c.len - 1) < (uintptr_t)c.host)
-		return -EINVAL;
-	if (!c.host && (c.fd < 0 || c.fd_offset + c.len < c.len))
-		return -EINVAL;
-	rc = region_make(mem, &c, &r);
+	if (!rc)
+		rc = vi_region_make(mem, &c, &r);
 	if (rc)
 		return rc;
 	vi_lock(&mem->vi->notify_lock);
 	rc = region_add(mem, r);
 	vi_unlock(&mem->vi->notify_lock);
 	if (rc)
-		region_free(r); /* no access has seen it */
+		vi_region_free(r);
 	return rc;
 }
 
+/* ---- cut -------------------------------------------------------------- */
+
+/* Let a region end before @at, and another, @right, begin there. */
+static void region_cut_locked(struct viommu_memory *mem, uint64_t at,
+			      struct vi_region *right) VI_REQUIRES(&mem->lock)
+{
+	struct vi_region *r = vi_memory_first_locked(mem, at, at);
+
+	trees_remove_locked(mem, r);
+	vi_region_split(r, at, right);
+	vi_dirty_split_locked(mem, at);
+	vi_memory_insert_locked(mem, r);
+	vi_memory_insert_locked(mem, right);
+}
+
+static bool inside_locked(struct viommu_memory *mem, uint64_t at)
+	VI_REQUIRES(&mem->lock)
+{
+	const struct vi_region *r = vi_memory_first_locked(mem, at, at);
+
+	return r && r->gpa < at;
+}
+
+int vi_memory_cut_locked(struct viommu_memory *mem, uint64_t gpa, uint64_t last)
+{
+	/* where a region begins there shall be a boundary; 0 is one */
+	const uint64_t at[] = { gpa, last + 1 };
+	struct vi_region *right[2] = { NULL, NULL };
+	int rc = 0;
+
+	for (int i = 0; i < 2 && !rc; i++) {
+		if (!inside_locked(mem, at[i]))
+			continue;
+		right[i] = vi_alloc(&mem->vi->env, sizeof(*right[i]),
+				    _Alignof(max_align_t));
+		if (!right[i])
+			rc = -ENOMEM;
+	}
+	if (!rc && (right[0] || right[1]))
+		rc = vi_radix_cut(&mem->table, gpa, last);
+	for (int i = 0; i < 2; i++) {
+		if (rc < 0)
+			vi_free(&mem->vi->env, right[i]);
+		else if (right[i])
+			region_cut_locked(mem, at[i], right[i]);
+	}
+	return rc < 0 ? rc : 0;
+}
+
 /* ---- remove ----------------------------------------------------------- */
+
+void vi_memory_take_locked(struct viommu_memory *mem, struct vi_region *r,
+			   struct vi_retire **gone)
+{
+	vi_dirty_uncover_locked(mem, r, gone);
+	trees_remove_locked(mem, r);
+	vi_retire_add(gone, &r->retire);
+}
 
 static void region_take_locked(struct viommu_memory *mem, struct vi_region *r,
 			       struct viommu_fence *f, struct vi_retire **gone)
@@ -253,10 +279,7 @@ static void region_take_locked(struct viommu_memory *mem, struct vi_region *r,
 	vi_fence_gather(f, mem->vi,
 			&(struct vi_extent){
 				.mem = mem, .start = r->gpa, .last = r->last });
-	vi_dirty_uncover_locked(mem, r, gone);
-	vi_itree_remove(&mem->by_gpa, &r->by_gpa);
-	vi_itree_remove(&mem->by_host, &r->host);
-	vi_retire_add(gone, &r->retire);
+	vi_memory_take_locked(mem, r, gone);
 }
 
 /* Take those in [gpa, last] out, which cuts none; they and the tables they
@@ -274,12 +297,11 @@ static void regions_remove_locked(struct viommu_memory *mem, uint64_t gpa,
 	}
 	if (!gone)
 		return;
-	/* windows: after the table, before the fence can be committed */
-	atomic_store(&mem->generation, generation_next());
+	vi_memory_changed(mem);
 	vi_fence_retire(f, gone);
 }
 
-/* Can [gpa, last] be removed?  0, -ENOENT, -ERANGE. */
+/* Can [gpa, last] be removed?  0, -ENOENT, -ERANGE, -EBUSY. */
 static int regions_check_locked(struct viommu_memory *mem, uint64_t gpa,
 				uint64_t last) VI_REQUIRES(&mem->lock)
 {
@@ -291,7 +313,9 @@ static int regions_check_locked(struct viommu_memory *mem, uint64_t gpa,
 		return -ERANGE;
 	if (r->last < last)
 		r = vi_memory_first_locked(mem, last, last);
-	return r && r->last > last ? -ERANGE : 0;
+	if (r && r->last > last)
+		return -ERANGE;
+	return vi_move_find_locked(mem, gpa, last) ? -EBUSY : 0;
 }
 
 int viommu_memory_remove(struct viommu_memory *mem, viommu_gpa_t gpa,
@@ -316,16 +340,74 @@ int viommu_memory_remove(struct viommu_memory *mem, viommu_gpa_t gpa,
 	return rc;
 }
 
+static int give_up_locked(struct viommu_memory *mem, uint64_t gpa,
+			  uint64_t last, struct viommu_fence *f)
+	VI_REQUIRES(&mem->lock)
+{
+	int rc;
+
+	if (!vi_memory_first_locked(mem, gpa, last))
+		return -ENOENT;
+	if (vi_move_find_locked(mem, gpa, last))
+		return -EBUSY;
+	rc = vi_memory_cut_locked(mem, gpa, last);
+	if (!rc)
+		regions_remove_locked(mem, gpa, last, f);
+	return rc;
+}
+
+int viommu_memory_give_up(struct viommu_memory *mem, viommu_gpa_t gpa,
+			  uint64_t len, struct viommu_fence *f)
+{
+	uint64_t last = gpa + (len - 1);
+	int rc;
+
+	if (!len || last < gpa)
+		return -EINVAL;
+	vi_lock(&mem->vi->notify_lock);
+	vi_lock(&mem->lock);
+	rc = give_up_locked(mem, gpa, last, f);
+	vi_unlock(&mem->lock);
+	if (!rc)
+		vi_notify_ram_remove(mem, gpa, last, f);
+	vi_unlock(&mem->vi->notify_lock);
+	return rc;
+}
+
 void viommu_memory_destroy(struct viommu_memory *mem, struct viommu_fence *f)
 {
 	VI_BUG_ON(mem == mem->vi->memory);
 	viommu_memory_dirty_stop(mem, f);
-	vi_lock(&mem->lock);
-	regions_remove_locked(mem, 0, UINT64_MAX, f);
-	vi_unlock(&mem->lock);
-	/* L8: also where there was no region, somebody may be looking */
+	/* L8: also where there is no region, somebody may be looking */
 	vi_fence_gather(f, mem->vi,
 			&(struct vi_extent){ .mem = mem, .last = UINT64_MAX });
+	vi_lock(&mem->lock);
+	vi_moves_cancel_locked(mem, f);
+	regions_remove_locked(mem, 0, UINT64_MAX, f);
+	vi_unlock(&mem->lock);
 	mem->retire.next = NULL;
 	vi_fence_retire(f, &mem->retire);
+}
+
+/* ---- devices ---------------------------------------------------------- */
+
+bool vi_memory_device(struct viommu_memory *mem, uint64_t gpa,
+		      struct vi_device *out)
+{
+	const struct vi_region *r;
+
+	vi_lock(&mem->lock);
+	r = vi_memory_first_locked(mem, gpa, gpa);
+	if (r && r->device)
+		*out = (struct vi_device){
+			.ops = r->ops,
+			.arg = r->arg,
+			.offset = r->offset + (gpa - r->gpa),
+			.len = r->last - gpa + 1,
+			.prot = r->prot,
+		};
+	else
+		r = NULL;
+	vi_unlock(&mem->lock);
+	return r;
 }

@@ -8,18 +8,20 @@
 #include "base/list.h"
 #include "base/lock.h"
 #include "base/retire.h"
+#include "core/region.h"
 #include "table/radix.h"
 
 struct vi_dirty;
 
-struct vi_region {
-	struct vi_retire retire;
-	struct viommu_memory *mem; /* has a reference */
-	uint64_t gpa, last;
-	struct vi_inode by_gpa;	    /* in the memory's trees of regions */
-	struct vi_inode host;	    /* where it is, in by_host */
-	struct vi_backing *backing; /* or NULL: the caller's pointer */
-	uint32_t prot;
+/*
+ * Permissions of leaves in a memory's tree, besides READ and WRITE.  Where a
+ * device answers there is neither of those, so that what goes by the table
+ * alone stops there, and asks; the region has its permissions.
+ */
+enum {
+	VI_LEADS_TO_DEVICE = VIOMMU_MMIO,
+	/* it is being moved: no WRITE either, and who wants to write waits */
+	VI_MOVING = VIOMMU_PRIV,
 };
 
 /*
@@ -41,6 +43,8 @@ struct viommu_memory {
 	_Alignas(64) struct vi_lock lock;
 	struct vi_itree by_gpa;	 /* VI_GUARDED(lock) */
 	struct vi_itree by_host; /* VI_GUARDED(lock) */
+	struct vi_list moves;	 /* under way: core/move.c.  VI_GUARDED(lock) */
+	pthread_cond_t moved;	 /* something is no longer being moved */
 
 	struct vi_lock backings_lock;
 	struct vi_itree backings; /* VI_GUARDED(backings_lock), by file */
@@ -48,6 +52,13 @@ struct viommu_memory {
 	_Atomic(uint64_t) refs; /* the handle's, and one a region */
 	struct vi_retire retire;
 };
+
+void vi_memory_get(struct viommu_memory *mem);
+void vi_memory_put(struct viommu_memory *mem);
+
+/* Something came to lead elsewhere, or is read-only: after the table, and
+ * before the fence can be committed.  For who remembers. */
+void vi_memory_changed(struct viommu_memory *mem);
 
 /* The first region with a byte in [gpa, last], or NULL. */
 struct vi_region *vi_memory_first_locked(struct viommu_memory *mem,
@@ -59,8 +70,34 @@ struct vi_region *vi_memory_after_locked(struct viommu_memory *mem,
 					 const struct vi_region *r,
 					 uint64_t last) VI_REQUIRES(&mem->lock);
 
+/* Can [gpa, last] be cut out?  Do so: regions begin and end at its edges.
+ * -ENOMEM: nothing has changed. */
+int vi_memory_cut_locked(struct viommu_memory *mem, uint64_t gpa, uint64_t last)
+	VI_REQUIRES(&mem->lock);
+
+/* Into the trees, but for the table. */
+void vi_memory_insert_locked(struct viommu_memory *mem, struct vi_region *r)
+	VI_REQUIRES(&mem->lock);
+
+/* Take @r out, but for the table; it goes to @gone. */
+void vi_memory_take_locked(struct viommu_memory *mem, struct vi_region *r,
+			   struct vi_retire **gone) VI_REQUIRES(&mem->lock);
+
+/* Who answers at a GPA where the table leads to a device; by value. */
+struct vi_device {
+	struct viommu_device_ops ops;
+	void *arg;
+	uint64_t offset; /* of the GPA */
+	uint64_t len;	 /* from there to the region's end; 0: 2^64 */
+	uint32_t prot;
+};
+
+/* False: that is no device any more.  The caller's pin keeps it. */
+bool vi_memory_device(struct viommu_memory *mem, uint64_t gpa,
+		      struct vi_device *out);
+
 /* The part of [gpa, gpa + len - 1] (len > 0) that lies in one piece at *host:
- * its length, or 0 if gpa is not memory with @prot (READ, WRITE). */
+ * its length, or 0 if gpa is not RAM with @prot (READ, WRITE). */
 static inline uint64_t vi_memory_host(const struct viommu_memory *mem,
 				      uint64_t gpa, uint64_t len, uint32_t prot,
 				      void **host)

@@ -192,17 +192,24 @@ static void gone(struct viommu_notifier *n, enum viommu_gone why)
 		n->ops.gone(n->arg, why);
 }
 
+/* It sees @s, and cannot have what it had: it has nothing from here on. */
+static void lose(struct viommu_notifier *n, struct viommu_space *s,
+		 struct viommu_fence *f)
+{
+	unmap_all(n, s, f);
+	if (s)
+		watch(s, -1);
+	gone(n, VIOMMU_GONE_LOST);
+}
+
 /* It was told to forget what is in the range: tell it again. */
 static void take_back(struct viommu_notifier *n, struct viommu_space *s,
 		      uint64_t start, uint64_t last, struct viommu_fence *f)
 {
 	struct replay r = replay_of(s, start, last);
 
-	if (!map(n, &r.src))
-		return;
-	unmap_all(n, s, f);
-	watch(s, -1);
-	gone(n, VIOMMU_GONE_LOST);
+	if (map(n, &r.src))
+		lose(n, s, f);
 }
 
 /* ---- changes of a space ----------------------------------------------- */
@@ -487,6 +494,20 @@ void vi_notify_ram_remove(struct viommu_memory *mem, uint64_t gpa,
 		/* whatever it sees may lead there */
 		told(n, n->ep->attached, 0, UINT64_MAX);
 		n->ops.ram_remove(n->arg, gpa, last, f);
+	}
+}
+
+void vi_notify_ram_back(struct viommu_memory *mem,
+			const struct viommu_region *r, struct viommu_fence *f)
+{
+	struct vi_list *all = &mem->vi->notifiers, *l;
+
+	for (l = all->next; l != all; l = l->next) {
+		struct viommu_notifier *n = notifier_of(l);
+
+		if (has_memory(n, mem) && n->ops.ram_add &&
+		    n->ops.ram_add(n->arg, r))
+			lose(n, n->ep->attached, f);
 	}
 }
 

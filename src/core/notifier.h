@@ -66,6 +66,10 @@ int vi_notify_ram_add(struct viommu_memory *mem, const struct viommu_region *r)
 void vi_notify_ram_remove(struct viommu_memory *mem, uint64_t gpa,
 			  uint64_t last, struct viommu_fence *f)
 	VI_REQUIRES(&mem->vi->notify_lock);
+/* They were told that @r goes: it is there again.  Who refuses is lost. */
+void vi_notify_ram_back(struct viommu_memory *mem,
+			const struct viommu_region *r, struct viommu_fence *f)
+	VI_REQUIRES(&mem->vi->notify_lock);
 
 void vi_notify_dirty(struct viommu_memory *mem, enum viommu_dirty_event what,
 		     uint64_t gpa, uint64_t last)

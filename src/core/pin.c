@@ -369,6 +369,9 @@ static bool pin_hit(const struct vi_pin *pin, uint64_t word,
 {
 	if (VI_PIN_GET(pin->seq) > t->seq)
 		return false;
+	if (t->writers && (word & VI_PIN_STATE) == VI_PIN_HELD &&
+	    !(VI_PIN_GET(pin->prot) & VIOMMU_WRITE))
+		return false;
 	if (t->grace && (word & VI_PIN_STATE) == VI_PIN_BUSY)
 		return true;
 	for (unsigned i = 0; i < t->n; i++)

@@ -173,6 +173,7 @@ struct vi_taking {
 	const struct vi_extent *what;
 	unsigned n;
 	bool grace;
+	bool writers; /* a map that is held for reading only is not */
 };
 
 /* Who is in the way: one of the two.  A spilled map may be gone by now: only

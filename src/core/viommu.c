@@ -56,16 +56,6 @@ static int config_check(struct viommu_config *c, const struct viommu_config *in)
 	return 0;
 }
 
-static void cond_init(pthread_cond_t *cond)
-{
-	pthread_condattr_t attr;
-
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(cond, &attr);
-	pthread_condattr_destroy(&attr);
-}
-
 static struct viommu *instance_alloc(const struct viommu_env *env,
 				     const struct viommu_config *c)
 {
@@ -79,7 +69,7 @@ static struct viommu *instance_alloc(const struct viommu_env *env,
 	vi->fence_timeout = c->fence_timeout_ns;
 	vi_list_init(&vi->asking);
 	vi_lock_init(&vi->asking_lock);
-	cond_init(&vi->asked);
+	vi_cond_init(&vi->asked);
 	vi_list_init(&vi->remotes);
 	vi_lock_init(&vi->remote_lock);
 	vi_list_init(&vi->pending);
@@ -91,7 +81,7 @@ static struct viommu *instance_alloc(const struct viommu_env *env,
 		vi_list_init(&vi->endpoints[i]);
 	vi_lock_init(&vi->lock);
 	vi_lock_init(&vi->pending_lock);
-	cond_init(&vi->done);
+	vi_cond_init(&vi->done);
 	vi_table_pool_init(&vi->tables, &vi->env);
 	return vi;
 }

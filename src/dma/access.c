@@ -5,6 +5,7 @@
 #include "core/fence.h"
 #include "core/miss.h"
 #include "dma/burst.h"
+#include "dma/detour.h"
 #include "dma/quick.h"
 
 enum {
@@ -76,18 +77,18 @@ int vi_quick_tell(struct viommu *vi)
 
 /* ---- refusing --------------------------------------------------------- */
 
-int vi_access_no_memory(struct vi_access *a, uint64_t iova, uint64_t len,
-			uint64_t gpa)
+int vi_access_no_ram(struct vi_access *a, uint64_t iova, uint64_t len,
+		     struct vi_piece *out)
 {
+	struct viommu_memory *mem = a->ep->memory;
 	unsigned lg2;
-	uint64_t e = vi_radix_find(&a->ep->memory->table, gpa, &lg2);
-	uint64_t rest = vi_min(len - 1, ~gpa & vi_mask(lg2));
 
 	a->reason = VIOMMU_FAULT_MEMORY;
-	a->gpa = gpa;
-	a->fault_last = iova + rest;
-	/* not there, or there only since the look that failed */
-	return e && (a->prot & ~vi_leaf_prot(e)) ? -EACCES : -EFAULT;
+	a->gpa = out->gpa;
+	vi_radix_find(&mem->table, out->gpa, &lg2);
+	a->fault_last = iova + vi_min(len - 1, ~out->gpa & vi_mask(lg2));
+	out->len = len;
+	return vi_detour_find(mem, out->gpa, &out->len, a->prot);
 }
 
 /* The fault goes on as long as the next byte fails the same way. */
@@ -98,7 +99,7 @@ static uint64_t fault_extent(struct vi_access *a)
 	struct vi_piece piece;
 
 	for (int i = 0; i < FAULT_STEPS && last < a->last; i++) {
-		if (!vi_access_look(a, last + 1, a->last - last, &piece) ||
+		if (vi_access_look(a, last + 1, a->last - last, &piece) >= 0 ||
 		    a->reason != reason)
 			break;
 		last = a->fault_last;
@@ -172,8 +173,39 @@ static int access_ask(struct vi_access *a, uint64_t iova, int fault)
 	return rc;
 }
 
+/* The memory that @a wants to write to is being moved. */
+static int access_moving(struct vi_access *a)
+{
+	struct viommu_endpoint *ep = a->ep;
+
+	if (ep->nonblock) {
+		vi_access_finish(a);
+		return -EBUSY;
+	}
+	return vi_detour_wait(ep->memory, a->gpa, a->burst ? NULL : a->pin);
+}
+
+int vi_access_device_refused(struct vi_access *a, uint64_t iova,
+			     const struct vi_piece *piece, int rc)
+{
+	if (rc == -EFAULT) {
+		a->reason = VIOMMU_FAULT_MEMORY;
+		a->gpa = piece->gpa;
+		a->fault_last = iova + (piece->len - 1);
+		return refuse(a, iova, rc);
+	}
+	vi_access_finish(a);
+	return rc;
+}
+
 int vi_access_refuse(struct vi_access *a, uint64_t iova, int rc)
 {
+	if (rc == VI_ACCESS_MOVING)
+		return access_moving(a);
+	if (rc == VI_ACCESS_AGAIN) {
+		vi_access_finish(a);
+		return rc;
+	}
 	if (a->space && a->space->kind == VIOMMU_SPACE_REMOTE &&
 	    (a->reason == VIOMMU_FAULT_UNMAPPED ||
 	     a->reason == VIOMMU_FAULT_PERMISSION))

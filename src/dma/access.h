@@ -23,9 +23,10 @@
 #include "core/pin.h"
 #include "core/space.h"
 
-/* Start over: not an errno, and never the caller's answer. */
+/* Not errnos, and never the caller's answer. */
 enum {
-	VI_ACCESS_AGAIN = 1
+	VI_ACCESS_AGAIN = 1, /* start over */
+	VI_ACCESS_MOVING,    /* and wait before that: its memory is moved */
 };
 
 /* An access under way: the pin is BUSY, so space and its tables stay. */
@@ -47,7 +48,7 @@ struct vi_access {
 
 /* As much of the range as lies in one piece. */
 struct vi_piece {
-	void *host;
+	void *host; /* NULL: a device answers there (dma/detour.h) */
 	uint64_t len, gpa;
 };
 
@@ -84,10 +85,15 @@ static inline bool vi_access_wraps(uint64_t iova, uint64_t len)
 	return iova + (len - 1) < iova;
 }
 
-/* Why [gpa, gpa + len - 1], where @iova leads, has no piece: -EFAULT, or
- * -EACCES for memory that cannot be written. */
-int vi_access_no_memory(struct vi_access *a, uint64_t iova, uint64_t len,
-			uint64_t gpa);
+/* [gpa, gpa + len - 1], where @iova leads, has no piece of RAM: what else?  0:
+ * a device's, @out; -EFAULT, -EACCES, VI_ACCESS_AGAIN, VI_ACCESS_MOVING. */
+int vi_access_no_ram(struct vi_access *a, uint64_t iova, uint64_t len,
+		     struct vi_piece *out);
+
+/* The device at @piece refused, or does not answer any more, with @rc; then
+ * finish.  What to return, or VI_ACCESS_AGAIN. */
+int vi_access_device_refused(struct vi_access *a, uint64_t iova,
+			     const struct vi_piece *piece, int rc);
 
 static inline void vi_access_finish(struct vi_access *a)
 {
@@ -95,7 +101,9 @@ static inline void vi_access_finish(struct vi_access *a)
 		vi_pin_drop(a->ep->vi, a->pin);
 }
 
-/* What [iova, iova + len - 1] means, or -EFAULT, -EACCES and the reason. */
+/* What [iova, iova + len - 1] means, or -EFAULT, -EACCES and the reason; or
+ * VI_ACCESS_AGAIN, VI_ACCESS_MOVING.  What is not 0 is for
+ * vi_access_refuse(). */
 static inline int vi_access_look(struct vi_access *a, uint64_t iova,
 				 uint64_t len, struct vi_piece *out)
 {
@@ -138,7 +146,7 @@ static inline int vi_access_look(struct vi_access *a, uint64_t iova,
 				  &out->host);
 	if (VI_LIKELY(out->len))
 		return 0;
-	return vi_access_no_memory(a, iova, len, out->gpa);
+	return vi_access_no_ram(a, iova, len, out);
 }
 
 #endif

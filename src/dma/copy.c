@@ -8,6 +8,7 @@
 
 #include "core/dirty.h"
 #include "dma/access.h"
+#include "dma/detour.h"
 
 static void count(struct vi_access *a, uint64_t len)
 {
@@ -19,7 +20,26 @@ static void count(struct vi_access *a, uint64_t len)
 		 len);
 }
 
-/* One direction or the other, piece by piece; without @buf just check. */
+/* A piece that is found: one direction or the other. */
+static int copy_piece(struct vi_access *a, const struct vi_piece *piece,
+		      char *buf)
+{
+	struct viommu_memory *mem = a->ep->memory;
+
+	VI_WINDOW();
+	if (VI_UNLIKELY(!piece->host))
+		return vi_detour_copy(mem, piece->gpa, buf, piece->len,
+				      a->prot);
+	if (a->prot & VIOMMU_WRITE) {
+		memcpy(piece->host, buf, piece->len);
+		vi_dirty_mark(mem, piece->gpa, piece->len);
+	} else {
+		memcpy(buf, piece->host, piece->len);
+	}
+	return 0;
+}
+
+/* Piece by piece; without @buf just check. */
 static int copy_pieces(struct vi_access *a, char *buf, uint64_t len)
 {
 	struct vi_piece piece;
@@ -30,13 +50,10 @@ static int copy_pieces(struct vi_access *a, char *buf, uint64_t len)
 		rc = vi_access_look(a, iova, len, &piece);
 		if (rc)
 			return vi_access_refuse(a, iova, rc);
-		VI_WINDOW();
-		if (buf && (a->prot & VIOMMU_WRITE)) {
-			memcpy(piece.host, buf, piece.len);
-			vi_dirty_mark(a->ep->memory, piece.gpa, piece.len);
-		} else if (buf) {
-			memcpy(buf, piece.host, piece.len);
-		}
+		if (buf)
+			rc = copy_piece(a, &piece, buf);
+		if (VI_UNLIKELY(rc))
+			return vi_access_device_refused(a, iova, &piece, rc);
 		if (piece.len == len)
 			return 0;
 		iova += piece.len;
@@ -97,39 +114,52 @@ int viommu_dma_write(struct viommu_endpoint *ep, viommu_iova_t iova,
 
 /* ---- untranslated ----------------------------------------------------- */
 
-static int memory_pieces(struct viommu_memory *mem, uint64_t gpa, char *buf,
-			 uint64_t len, uint32_t prot)
+/* As much as is one piece: its length in *len. */
+static int memory_piece(struct viommu_memory *mem, uint64_t gpa, char *buf,
+			uint64_t *len, uint32_t prot)
 {
 	void *host;
-	uint64_t n;
+	uint64_t n = vi_memory_host(mem, gpa, *len, prot, &host);
+	int rc;
 
-	for (; len; gpa += n, len -= n, buf = buf ? buf + n : NULL) {
-		n = vi_memory_host(mem, gpa, len, prot, &host);
-		if (!n)
-			return vi_memory_host(mem, gpa, len, VIOMMU_READ, &host)
-				       ? -EACCES
-				       : -EFAULT;
-		if (buf && (prot & VIOMMU_WRITE)) {
-			memcpy(host, buf, n);
-			vi_dirty_mark(mem, gpa, n);
-		} else if (buf) {
-			memcpy(buf, host, n);
-		}
+	if (VI_UNLIKELY(!n)) {
+		rc = vi_detour_find(mem, gpa, len, prot);
+		return rc || !buf ? rc
+				  : vi_detour_copy(mem, gpa, buf, *len, prot);
+	}
+	*len = n;
+	if (buf && (prot & VIOMMU_WRITE)) {
+		memcpy(host, buf, n);
+		vi_dirty_mark(mem, gpa, n);
+	} else if (buf) {
+		memcpy(buf, host, n);
 	}
 	return 0;
 }
 
-static int memory_copy(struct viommu_memory *mem, uint64_t gpa, char *buf,
-		       uint64_t len, uint32_t prot)
+/* Up to where it fails, if it does: in *gpa. */
+static int memory_pieces(struct viommu_memory *mem, uint64_t *gpa, char *buf,
+			 uint64_t len, uint32_t prot)
 {
-	struct vi_pin *pin;
+	uint64_t n;
 	int rc = 0;
 
-	if (!len)
-		return 0;
-	if (gpa + (len - 1) < gpa)
-		return -EFAULT;
-	pin = vi_pin_claim(mem->vi);
+	for (; len; *gpa += n, len -= n, buf = buf ? buf + n : NULL) {
+		n = len;
+		rc = memory_piece(mem, *gpa, buf, &n, prot);
+		if (rc)
+			break;
+	}
+	return rc == -EACCES && prot == VIOMMU_READ ? -EFAULT : rc;
+}
+
+static int memory_copy_once(struct viommu_memory *mem, uint64_t gpa, char *buf,
+			    uint64_t len, uint32_t prot)
+{
+	struct vi_pin *pin = vi_pin_claim(mem->vi);
+	uint64_t at = gpa;
+	int rc = 0;
+
 	if (!pin)
 		return -EAGAIN;
 	vi_pin_publish(mem->vi, pin,
@@ -137,10 +167,29 @@ static int memory_copy(struct viommu_memory *mem, uint64_t gpa, char *buf,
 					    .start = gpa,
 					    .last = gpa + (len - 1) });
 	if (prot & VIOMMU_WRITE)
-		rc = memory_pieces(mem, gpa, NULL, len, prot);
-	if (!rc)
-		rc = memory_pieces(mem, gpa, buf, len, prot);
+		rc = memory_pieces(mem, &at, NULL, len, prot);
+	if (!rc) {
+		at = gpa;
+		rc = memory_pieces(mem, &at, buf, len, prot);
+	}
+	if (rc == VI_ACCESS_MOVING)
+		return vi_detour_wait(mem, at, pin);
 	vi_pin_drop(mem->vi, pin);
+	return rc;
+}
+
+static int memory_copy(struct viommu_memory *mem, uint64_t gpa, char *buf,
+		       uint64_t len, uint32_t prot)
+{
+	int rc;
+
+	if (!len)
+		return 0;
+	if (gpa + (len - 1) < gpa)
+		return -EFAULT;
+	do
+		rc = memory_copy_once(mem, gpa, buf, len, prot);
+	while (rc == VI_ACCESS_AGAIN);
 	return rc;
 }
 

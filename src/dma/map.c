@@ -50,7 +50,7 @@ static int map_pieces(struct vi_access *a, struct pieces *p)
 		rc = vi_access_look(a, iova, len, &piece);
 		if (rc)
 			return vi_access_refuse(a, iova, rc);
-		rc = piece_add(p, &piece);
+		rc = piece.host ? piece_add(p, &piece) : -ENODEV;
 		if (rc) {
 			vi_access_finish(a);
 			return rc;

@@ -137,7 +137,8 @@ static bool piece_look(const struct window *w, struct vi_access *a,
 	for (int i = 0; i < LOOKS; i++) {
 		uint64_t at = out->prot ? out->last + 1 : off;
 
-		if (vi_access_look(a, w->iova + at, w->last - at + 1, &leaf))
+		if (vi_access_look(a, w->iova + at, w->last - at + 1, &leaf) ||
+		    !leaf.host)
 			break;
 		if (!out->prot)
 			*out = (struct piece){ .off = off,

@@ -7,6 +7,7 @@
 #include "core/dirty.h"
 #include "dma/access.h"
 #include "dma/burst.h"
+#include "dma/detour.h"
 #include "dma/quick.h"
 #include "dma/recent.h"
 
@@ -39,11 +40,12 @@ static uint64_t word_cas(void *p, unsigned size, uint64_t old, uint64_t val)
 /* A word that is found; the access is under way. */
 struct word {
 	struct vi_access a;
-	void *host;
+	void *host; /* NULL: a device answers */
 	uint64_t gpa;
 };
 
-/* With a granule of a few bytes it has several leaves. */
+/* With a granule of a few bytes it has several leaves.  A device's, all of
+ * them, or it is no word. */
 static int word_look(struct word *w, uint64_t iova, unsigned size)
 {
 	struct vi_access *a = &w->a;
@@ -59,8 +61,9 @@ static int word_look(struct word *w, uint64_t iova, unsigned size)
 			w->host = piece.host;
 			w->gpa = piece.gpa;
 		}
-		if ((char *)w->host + n != piece.host ||
-		    ((uintptr_t)w->host & (size - 1))) {
+		if (!w->host ? piece.host || piece.gpa != w->gpa + n
+			     : (char *)w->host + n != piece.host ||
+				       ((uintptr_t)w->host & (size - 1))) {
 			vi_access_finish(a);
 			return -EINVAL;
 		}
@@ -88,6 +91,19 @@ static int word_begin(struct word *w, struct viommu_endpoint *ep, uint64_t iova,
 		vi_count(&seat->bytes_read, size);
 	if (prot & VIOMMU_WRITE)
 		vi_count(&seat->bytes_written, size);
+	return 0;
+}
+
+/* The device answers for it, or it is to be begun again. */
+static int word_device(struct word *w, uint64_t iova, unsigned size,
+		       uint64_t *val)
+{
+	const struct vi_piece piece = { .gpa = w->gpa, .len = size };
+	int rc = vi_detour_word(w->a.ep->memory, w->gpa, size, val, w->a.prot);
+
+	if (rc)
+		return vi_access_device_refused(&w->a, iova, &piece, rc);
+	vi_access_finish(&w->a);
 	return 0;
 }
 
@@ -171,9 +187,17 @@ static VI_NOINLINE int load_long(struct viommu_endpoint *ep, uint64_t iova,
 				 unsigned size, uint64_t *val)
 {
 	struct word w;
-	int rc = word_begin(&w, ep, iova, size, VIOMMU_READ);
+	int rc;
 
-	if (rc)
+	do {
+		rc = word_begin(&w, ep, iova, size, VIOMMU_READ);
+		if (rc)
+			return rc;
+		if (w.host)
+			break;
+		rc = word_device(&w, iova, size, val);
+	} while (rc == VI_ACCESS_AGAIN);
+	if (!w.host)
 		return rc;
 	*val = vi_word_swap(size, vi_word_load(w.host, size));
 	vi_access_finish(&w.a);
@@ -286,9 +310,17 @@ static VI_NOINLINE int store_long(struct viommu_endpoint *ep, uint64_t iova,
 				  unsigned size, uint64_t val)
 {
 	struct word w;
-	int rc = word_begin(&w, ep, iova, size, VIOMMU_WRITE);
+	int rc;
 
-	if (rc)
+	do {
+		rc = word_begin(&w, ep, iova, size, VIOMMU_WRITE);
+		if (rc)
+			return rc;
+		if (w.host)
+			break;
+		rc = word_device(&w, iova, size, &val);
+	} while (rc == VI_ACCESS_AGAIN);
+	if (!w.host)
 		return rc;
 	vi_word_store(w.host, size, vi_word_swap(size, val));
 	vi_dirty_mark(ep->memory, w.gpa, size);
@@ -413,6 +445,10 @@ int viommu_dma_cas(struct viommu_endpoint *ep, viommu_iova_t iova,
 	rc = word_begin(&w, ep, iova, size, VIOMMU_READ | VIOMMU_WRITE);
 	if (rc)
 		return rc;
+	if (!w.host) {
+		vi_access_finish(&w.a);
+		return -ENODEV;
+	}
 	want = vi_word_swap(size, *old);
 	was = word_cas(w.host, size, want, vi_word_swap(size, val));
 	if (was == want)

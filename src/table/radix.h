@@ -173,6 +173,16 @@ bool vi_radix_unmap(struct vi_radix *r, uint64_t start, uint64_t last,
 int vi_radix_remap(struct vi_radix *r, const struct viommu_mapping *m,
 		   struct vi_retire **retired, struct vi_removed *removed);
 
+/*
+ * [start, last] has no hole, and mappings begin and end at its edges.  Change
+ * the permissions of all its leaves; or make it one mapping to @target, which
+ * fits (vi_radix_fits()).  Leaf by leaf: see set.c.
+ */
+void vi_radix_protect(struct vi_radix *r, uint64_t start, uint64_t last,
+		      uint32_t prot);
+void vi_radix_retarget(struct vi_radix *r, uint64_t start, uint64_t last,
+		       uint64_t target, uint32_t prot);
+
 /* The first whole mapping that has a byte at or after @addr.  For writers. */
 bool vi_radix_next(const struct vi_radix *r, uint64_t addr,
 		   struct viommu_mapping *out);

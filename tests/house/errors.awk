@@ -86,6 +86,7 @@ function wrapper(f, n, p, i, word, args)
 {
 	n = split(params[f], p, /,/)
 	for (i = 1; i <= n; i++) {
+		sub(/\[[^]]*\] *$/, "", p[i])
 		match(p[i], /[a-z_0-9]+ *$/)
 		word = substr(p[i], RSTART, RLENGTH)
 		args = args (i > 1 ? ", " : "") word

@@ -1,0 +1,493 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A range of GPA comes to be somewhere else.  What was there is drained of
+ * writers, copied, replaced, and drained of readers:
+ *
+ *	begin	its leaves lose WRITE and get VI_MOVING; who wants to write
+ *		looks, finds that, drops its pin and waits (dma/access.c)
+ *	drain	a fence for who may have seen a leaf with WRITE
+ *	copy	nobody writes to the old place, nobody knows the new one
+ *	publish	its leaves lead to the new place, with WRITE
+ *	rest	a fence for who may still be reading in the old place
+ *
+ * So a write is over before the copy, or begins after the publication, and then
+ * finds nothing but the new place.  A read before the publication sees what
+ * every write before it has left, in the old place; after it, in the new one.
+ * Both steps change leaf by leaf (table/set.c), which shows nothing else: as
+ * long as some leaf of the range has not been changed back, nobody has written
+ * behind it, and old and new are the same there.
+ *
+ * The caller's fence is held from the beginning until `rest` is done, or until
+ * the move is off: what is read in the old place may have begun after its
+ * commit.
+ *
+ * Off: a holder did not let go in time and was given up (L9), the copy failed,
+ * a shadow refused the new place, or the memory is destroyed.  The leaves get
+ * back what they had; nothing has been written elsewhere.
+ *
+ * L5: once it has begun nothing is allocated.
+ *
+ * Locks: what a move is, and the list of moves, are the memory's lock's.  The
+ * two fences are the move's own; their callbacks run with no lock.
+ */
+#include "core/move.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/opts.h"
+#include "base/range.h"
+#include "core/device.h"
+#include "core/dirty.h"
+#include "core/fence.h"
+#include "core/instance.h"
+#include "core/notifier.h"
+
+struct vi_move {
+	struct vi_list link; /* in mem->moves, until it is over */
+	struct viommu_memory *mem;
+	struct viommu_move cfg;
+	uint64_t gpa, last;
+	struct vi_region *to;		/* not published, or NULL */
+	struct viommu_fence *f;		/* the caller's, held */
+	struct viommu_fence *destroyed; /* the memory's, held; or NULL */
+	bool over;
+	struct viommu_fence drain, rest;
+};
+
+static bool overlaps(const struct vi_move *m, uint64_t gpa, uint64_t last)
+{
+	return vi_overlap(m->gpa, m->last, gpa, last);
+}
+
+struct vi_move *vi_move_find_locked(struct viommu_memory *mem, uint64_t gpa,
+				    uint64_t last)
+{
+	struct vi_list *l;
+
+	vi_list_for_each (l, &mem->moves) {
+		struct vi_move *m = vi_list_of(l, struct vi_move, link);
+
+		if (overlaps(m, gpa, last))
+			return m;
+	}
+	return NULL;
+}
+
+void vi_moves_cancel_locked(struct viommu_memory *mem, struct viommu_fence *f)
+{
+	struct vi_list *l;
+
+	vi_list_for_each (l, &mem->moves) {
+		struct vi_move *m = vi_list_of(l, struct vi_move, link);
+
+		m->destroyed = f;
+		viommu_fence_hold(f);
+	}
+}
+
+void vi_move_wait(struct viommu_memory *mem, uint64_t gpa)
+{
+	bool moving;
+
+	do {
+		vi_fence_look(mem->vi);
+		vi_lock(&mem->lock);
+		moving = vi_move_find_locked(mem, gpa, gpa);
+		/* under the lock: a drain that is committed from here on has
+		 * its deadline told by a signal */
+		if (moving)
+			vi_wait_until(&mem->moved, &mem->lock,
+				      vi_fence_wake(mem->vi));
+		vi_unlock(&mem->lock);
+	} while (moving);
+}
+
+static void move_free(struct vi_move *m)
+{
+	struct viommu_memory *mem = m->mem;
+
+	vi_free(&mem->vi->env, m);
+	vi_memory_put(mem);
+}
+
+/* ---- over ------------------------------------------------------------- */
+
+/* What the table says where @r is, which is in its place and not moving. */
+static uint32_t leaf_prot(const struct vi_region *r)
+{
+	return r->device ? VI_LEADS_TO_DEVICE : r->prot;
+}
+
+/* Those in the range, all of which are inside: may writes be done there? */
+static void protect_locked(struct viommu_memory *mem, struct vi_move *m,
+			   bool moving) VI_REQUIRES(&mem->lock)
+{
+	struct vi_region *r = vi_memory_first_locked(mem, m->gpa, m->last);
+
+	for (; r; r = vi_memory_after_locked(mem, r, m->last)) {
+		uint32_t prot = leaf_prot(r);
+
+		if (moving)
+			prot = (prot & ~(uint32_t)VIOMMU_WRITE) | VI_MOVING;
+		vi_radix_protect(&mem->table, r->gpa, r->last, prot);
+	}
+	vi_memory_changed(mem);
+}
+
+static void over_locked(struct viommu_memory *mem, struct vi_move *m)
+	VI_REQUIRES(&mem->lock)
+{
+	vi_list_remove(&m->link);
+	m->over = true;
+	vi_signal_all(&mem->moved);
+}
+
+/* Tell, then let go of the fences that waited for it. */
+static void tell(struct vi_move *m, int rc)
+{
+	if (m->cfg.moved)
+		m->cfg.moved(m->cfg.arg, rc);
+}
+
+static void let_go(struct vi_move *m)
+{
+	struct viommu_fence *destroyed = m->destroyed, *f = m->f;
+
+	viommu_fence_release(f);
+	if (destroyed)
+		viommu_fence_release(destroyed);
+}
+
+/* ---- off -------------------------------------------------------------- */
+
+/* Shadows were told that the old place goes: it has come back. */
+static void shadows_restore(struct viommu_memory *mem, struct vi_move *m)
+	VI_REQUIRES(&mem->vi->notify_lock)
+{
+	struct viommu_region old;
+	uint64_t at = m->gpa;
+	struct vi_region *r;
+
+	do {
+		vi_lock(&mem->lock);
+		r = vi_memory_first_locked(mem, at, m->last);
+		if (r) {
+			vi_region_describe(r, at, m->last, &old);
+			at = r->last + 1;
+		}
+		vi_unlock(&mem->lock);
+		if (r)
+			vi_notify_ram_back(mem, &old, m->f);
+	} while (r && at - 1 < m->last);
+}
+
+static void move_off(struct vi_move *m, int rc)
+{
+	struct viommu_memory *mem = m->mem;
+
+	vi_lock(&mem->vi->notify_lock);
+	shadows_restore(mem, m);
+	vi_lock(&mem->lock);
+	if (m->destroyed)
+		rc = -ECANCELED;
+	protect_locked(mem, m, false);
+	over_locked(mem, m);
+	vi_unlock(&mem->lock);
+	vi_unlock(&mem->vi->notify_lock);
+	vi_region_free(m->to); /* nobody has seen it */
+	m->to = NULL;
+	tell(m, rc);
+	let_go(m);
+}
+
+/* L9: who held on has been given up, and may write yet. */
+static void drain_failed(struct viommu_fence *drain, void *arg)
+{
+	(void)drain;
+	move_off(arg, -ETIMEDOUT);
+}
+
+/* ---- copy ------------------------------------------------------------- */
+
+enum {
+	CHUNK = 4096,
+};
+
+static int bytes_read(const struct viommu_region *r, uint64_t at, void *buf,
+		      size_t len)
+{
+	if (r->device)
+		return vi_device_read(r->device, r->arg, r->fd_offset + at, buf,
+				      len);
+	memcpy(buf, (const char *)r->host + at, len);
+	return 0;
+}
+
+static int bytes_write(const struct viommu_region *r, uint64_t at,
+		       const void *buf, size_t len)
+{
+	if (r->device)
+		return vi_device_write(r->device, r->arg, r->fd_offset + at,
+				       buf, len);
+	memcpy((char *)r->host + at, buf, len);
+	return 0;
+}
+
+/* If nobody else does. */
+static int copy(void *arg, const struct viommu_region *from,
+		const struct viommu_region *to)
+{
+	char buf[CHUNK];
+	int rc = 0;
+
+	(void)arg;
+	if (from->host && to->host) {
+		memcpy(to->host, from->host, from->len);
+		return 0;
+	}
+	for (uint64_t at = 0; at < from->len && !rc; at += CHUNK) {
+		size_t n = vi_min(CHUNK, from->len - at);
+
+		rc = bytes_read(from, at, buf, n);
+		if (!rc)
+			rc = bytes_write(to, at, buf, n);
+	}
+	return rc > 0 ? -EIO : rc;
+}
+
+/* Piece by piece.  Regions in the range stay: they are busy, and the memory's
+ * destruction, which takes them, waits for the move. */
+static int copy_all(struct vi_move *m)
+{
+	struct viommu_memory *mem = m->mem;
+	struct viommu_region from, to;
+	struct vi_region *r;
+	uint64_t at = m->gpa;
+	int rc = 0;
+
+	do {
+		vi_lock(&mem->lock);
+		r = vi_memory_first_locked(mem, at, m->last);
+		if (r) {
+			vi_region_describe(r, at, m->last, &from);
+			at = r->last + 1;
+		}
+		vi_unlock(&mem->lock);
+		if (!r)
+			return -ECANCELED; /* the memory is gone */
+		vi_region_describe(m->to, from.gpa, from.gpa + (from.len - 1),
+				   &to);
+		rc = (m->cfg.copy ? m->cfg.copy : copy)(m->cfg.arg, &from, &to);
+	} while (!rc && at - 1 < m->last);
+	return rc;
+}
+
+/* ---- publish ---------------------------------------------------------- */
+
+static void rest_done(struct viommu_fence *rest, void *arg)
+{
+	struct vi_move *m = arg;
+
+	(void)rest;
+	let_go(m);
+	move_free(m);
+}
+
+/* A log has nothing of what a device had. */
+static bool was_device_locked(struct viommu_memory *mem, struct vi_move *m)
+	VI_REQUIRES(&mem->lock)
+{
+	struct vi_region *r = vi_memory_first_locked(mem, m->gpa, m->last);
+
+	while (r && !r->device)
+		r = vi_memory_after_locked(mem, r, m->last);
+	return r;
+}
+
+/* The new region in the place of the old ones. */
+static void publish_locked(struct viommu_memory *mem, struct vi_move *m)
+	VI_REQUIRES(&mem->lock)
+{
+	struct vi_region *to = m->to, *r, *next;
+	bool mark = !to->device && was_device_locked(mem, m);
+	struct vi_retire *gone = NULL;
+
+	vi_dirty_inherit_locked(mem, to);
+	r = vi_memory_first_locked(mem, m->gpa, m->last);
+	for (; r; r = next) {
+		next = vi_memory_after_locked(mem, r, m->last);
+		vi_memory_take_locked(mem, r, &gone);
+	}
+	vi_memory_insert_locked(mem, to);
+	vi_radix_retarget(&mem->table, m->gpa, m->last,
+			  to->device ? m->gpa : to->host.start, leaf_prot(to));
+	if (mark && vi_dirty_on(mem))
+		vi_dirty_mark_slow(mem, m->gpa, m->last - m->gpa + 1);
+	vi_memory_changed(mem);
+	vi_fence_gather(&m->rest, mem->vi,
+			&(struct vi_extent){
+				.mem = mem, .start = m->gpa, .last = m->last });
+	vi_fence_retire(&m->rest, gone);
+	m->to = NULL;
+	over_locked(mem, m);
+}
+
+static int publish(struct vi_move *m)
+{
+	struct viommu_memory *mem = m->mem;
+	struct viommu_region told;
+	bool gone;
+	int rc;
+
+	vi_region_describe(m->to, m->gpa, m->last, &told);
+	vi_lock(&mem->vi->notify_lock);
+	rc = vi_notify_ram_add(mem, &told);
+	vi_lock(&mem->lock);
+	gone = !rc && m->destroyed;
+	if (!rc && !gone)
+		publish_locked(mem, m);
+	vi_unlock(&mem->lock);
+	if (gone) {
+		vi_notify_ram_remove(mem, m->gpa, m->last, m->f);
+		rc = -ECANCELED;
+	}
+	vi_unlock(&mem->vi->notify_lock);
+	return rc;
+}
+
+static void drained(struct viommu_fence *drain, void *arg)
+{
+	struct vi_move *m = arg;
+	int rc;
+
+	(void)drain;
+	if (m->over) { /* it failed, before */
+		move_free(m);
+		return;
+	}
+	rc = copy_all(m);
+	if (!rc)
+		rc = publish(m);
+	if (rc) {
+		move_off(m, rc);
+		move_free(m);
+		return;
+	}
+	tell(m, 0);
+	viommu_fence_commit(&m->rest, rest_done, m);
+}
+
+/* ---- begin ------------------------------------------------------------ */
+
+/* Is there memory all over [gpa, last], none of it moving? */
+static int range_check_locked(struct viommu_memory *mem, uint64_t gpa,
+			      uint64_t last) VI_REQUIRES(&mem->lock)
+{
+	const struct vi_region *r = vi_memory_first_locked(mem, gpa, gpa);
+
+	while (r && r->last < last)
+		r = vi_memory_first_locked(mem, r->last + 1, r->last + 1);
+	if (!r)
+		return -ENOENT;
+	return vi_move_find_locked(mem, gpa, last) ? -EBUSY : 0;
+}
+
+static int begin_locked(struct viommu_memory *mem, struct vi_move *m)
+	VI_REQUIRES(&mem->lock)
+{
+	int rc = range_check_locked(mem, m->gpa, m->last);
+
+	if (!rc && !m->to->device &&
+	    !vi_radix_fits(&mem->table, m->gpa, m->to->host.start))
+		rc = -EOVERFLOW;
+	if (!rc)
+		rc = vi_memory_cut_locked(mem, m->gpa, m->last);
+	if (rc)
+		return rc;
+	protect_locked(mem, m, true);
+	vi_fence_gather(&m->drain, mem->vi,
+			&(struct vi_extent){
+				.mem = mem, .start = m->gpa, .last = m->last });
+	vi_list_add_tail(&mem->moves, &m->link);
+	return 0;
+}
+
+static int begin(struct vi_move *m)
+{
+	struct viommu_memory *mem = m->mem;
+	int rc;
+
+	vi_lock(&mem->vi->notify_lock);
+	vi_lock(&mem->lock);
+	rc = begin_locked(mem, m);
+	vi_unlock(&mem->lock);
+	if (!rc)
+		vi_notify_ram_remove(mem, m->gpa, m->last, &m->drain);
+	vi_unlock(&mem->vi->notify_lock);
+	return rc;
+}
+
+static int move_make(struct viommu_memory *mem, const struct viommu_move *cfg,
+		     struct vi_move **out)
+{
+	struct viommu_region to;
+	struct vi_move *m;
+	int rc = vi_region_check(&to, &cfg->to);
+
+	if (rc)
+		return rc;
+	m = vi_alloc(&mem->vi->env, sizeof(*m), _Alignof(max_align_t));
+	if (!m)
+		return -ENOMEM;
+	rc = vi_region_make(mem, &to, &m->to);
+	if (rc) {
+		vi_free(&mem->vi->env, m);
+		return rc;
+	}
+	m->mem = mem;
+	m->cfg = *cfg;
+	m->gpa = m->to->gpa;
+	m->last = m->to->last;
+	vi_list_init(&m->link);
+	viommu_fence_init(&m->drain);
+	viommu_fence_init(&m->rest);
+	vi_memory_get(mem);
+	*out = m;
+	return 0;
+}
+
+int viommu_memory_move(struct viommu_memory *mem, const struct viommu_move *in,
+		       struct viommu_fence *f)
+{
+	struct viommu_move cfg;
+	struct vi_move *m;
+	int rc;
+
+	if (vi_opts_copy(&cfg, sizeof(cfg), in, in->size, sizeof(cfg)))
+		return -EINVAL;
+	rc = move_make(mem, &cfg, &m);
+	if (rc)
+		return rc;
+	rc = begin(m);
+	if (rc) {
+		vi_region_free(m->to);
+		move_free(m);
+		return rc;
+	}
+	vi_fence_gather(f, mem->vi,
+			&(struct vi_extent){
+				.mem = mem, .start = m->gpa, .last = m->last });
+	m->f = f;
+	viommu_fence_hold(f);
+	vi_fence_writers_only(&m->drain);
+	viommu_fence_set_timeout(&m->drain, cfg.timeout_ns);
+	viommu_fence_set_failed(&m->drain, drain_failed);
+	viommu_fence_commit(&m->drain, drained, m);
+	/* it may be over and gone; if not, it has a deadline now, which those
+	 * who wait must know */
+	vi_lock(&mem->lock);
+	vi_signal_all(&mem->moved);
+	vi_unlock(&mem->lock);
+	return 0;
+}

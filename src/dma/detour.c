@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Accesses that a device answers, and those that have to wait: what no table
+ * can say.  The pin is BUSY around the device's call, so a fence that takes its
+ * region waits for it.
+ */
+#include "dma/detour.h"
+
+#include "core/device.h"
+#include "core/move.h"
+#include "dma/access.h"
+#include "dma/burst.h"
+
+/* Why there is no RAM with @prot at @gpa: 0 (a device answers, *len bytes are
+ * its), VI_ACCESS_MOVING, -EACCES, -EFAULT. */
+int vi_detour_find(struct viommu_memory *mem, uint64_t gpa, uint64_t *len,
+		   uint32_t prot)
+{
+	struct vi_device dev;
+	unsigned lg2;
+	uint64_t e = vi_radix_find(&mem->table, gpa, &lg2);
+	uint32_t has = vi_leaf_prot(e);
+
+	if (!e)
+		return -EFAULT;
+	if ((has & VI_MOVING) && (prot & VIOMMU_WRITE))
+		return VI_ACCESS_MOVING;
+	/* there only since the look that failed */
+	if (!(has & VI_LEADS_TO_DEVICE))
+		return prot & ~has ? -EACCES : VI_ACCESS_AGAIN;
+	if (!vi_memory_device(mem, gpa, &dev))
+		return VI_ACCESS_AGAIN;
+	if (prot & ~dev.prot)
+		return -EACCES;
+	*len = dev.len - 1 < *len - 1 ? dev.len : *len;
+	return 0;
+}
+
+/* A device, or what has come in its place, which is for another look. */
+static int device_begin(struct viommu_memory *mem, uint64_t gpa,
+			struct vi_device *dev)
+{
+	if (!vi_memory_device(mem, gpa, dev))
+		return VI_ACCESS_AGAIN;
+	return vi_device_enter() ? 0 : -ELOOP;
+}
+
+static int device_end(int rc)
+{
+	vi_device_exit();
+	return rc ? -EFAULT : 0;
+}
+
+int vi_detour_copy(struct viommu_memory *mem, uint64_t gpa, char *buf,
+		   uint64_t len, uint32_t prot)
+{
+	struct vi_device d;
+	int rc = device_begin(mem, gpa, &d);
+
+	if (rc)
+		return rc;
+	return device_end(
+		prot & VIOMMU_WRITE
+			? vi_device_write(&d.ops, d.arg, d.offset, buf, len)
+			: vi_device_read(&d.ops, d.arg, d.offset, buf, len));
+}
+
+int vi_detour_word(struct viommu_memory *mem, uint64_t gpa, unsigned size,
+		   uint64_t *val, uint32_t prot)
+{
+	struct vi_device d;
+	int rc = device_begin(mem, gpa, &d);
+
+	if (rc)
+		return rc;
+	if (d.offset & (size - 1)) {
+		vi_device_exit();
+		return -EINVAL;
+	}
+	return device_end(
+		prot & VIOMMU_WRITE
+			? vi_device_store(&d.ops, d.arg, d.offset, size, *val)
+			: vi_device_load(&d.ops, d.arg, d.offset, size, val));
+}
+
+/* ---- waiting ---------------------------------------------------------- */
+
+/* What this thread has published names no memory any more, nor a space: the
+ * move that it is to wait for does not wait for it.  The endpoints stay. */
+static void bursts_pause(void)
+{
+	for (int i = 0; i < VI_BURSTS && vi_bursts[i].ep; i++)
+		vi_pin_keep_endpoint(vi_bursts[i].ep->vi, vi_bursts[i].pin);
+}
+
+static void bursts_resume(void)
+{
+	for (int i = 0; i < VI_BURSTS && vi_bursts[i].ep; i++)
+		vi_burst_renew(&vi_bursts[i]);
+}
+
+/* In a device's call another access of this thread is under way, for which the
+ * move waits. */
+int vi_detour_wait(struct viommu_memory *mem, uint64_t gpa, struct vi_pin *pin)
+{
+	bool inside = vi_device_inside();
+
+	if (!inside)
+		bursts_pause();
+	if (pin)
+		vi_pin_drop(mem->vi, pin);
+	if (inside)
+		return -EBUSY;
+	vi_move_wait(mem, gpa);
+	bursts_resume();
+	return VI_ACCESS_AGAIN;
+}
