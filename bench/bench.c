@@ -132,7 +132,7 @@ static const char *peer_name(const struct row *r)
 {
 	static const char *const names[] = { "-",      "idle",	 "reader",
 					     "bursts", "mapper", "taker",
-					     "memory" };
+					     "memory", "writer" };
 
 	return names[r->peer];
 }
@@ -203,7 +203,7 @@ static void print_row(const struct row *r, const struct figures *x, bool first)
 static bool wanted(const struct row *r)
 {
 	/* a million mappings are not made in passing */
-	if (opt.quick && r->pages > K64)
+	if (opt.quick && (r->pages > K64 || r->arg >= M))
 		return false;
 	return !opt.only || strstr(r->name, opt.only);
 }

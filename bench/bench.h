@@ -42,6 +42,7 @@ enum peer {
 	PEER_MAPPER, /* maps and unmaps */
 	PEER_TAKER,  /* 10,000 invalidations a second */
 	PEER_MEMORY, /* 10,000 regions a second come and go */
+	PEER_WRITER, /* stores, one by one */
 };
 
 struct row;
@@ -134,12 +135,17 @@ op_fn floor_walk, floor_data, floor_atomic, floor_membarrier;
 /* dma.c */
 /* Without looking at the clock. */
 void loads(struct world *w, unsigned n);
+void stores(struct world *w, unsigned n);
 op_fn op_load_burst, op_store_burst, op_load, op_read, op_window, op_map_unmap,
 	op_map_unmap_revocable, op_map_unmap_spilled;
 
 /* memory.c */
 op_fn op_memory_change;
 void regions_free(struct world *w);
+
+/* move.c */
+op_fn op_give_up, floor_let_go, op_move, floor_copy;
+void owner_free(struct world *w);
 
 /* space.c */
 op_fn op_space_map, op_space_unmap, op_space_map_random, op_space_map_256,

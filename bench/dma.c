@@ -17,6 +17,12 @@ void loads(struct world *w, unsigned n)
 	sink = sum;
 }
 
+void stores(struct world *w, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		must(viommu_dma_store(w->ep, key(w, i), 8, i));
+}
+
 double op_load(struct world *w, unsigned n)
 {
 	double t = cpu_now();

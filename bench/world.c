@@ -155,6 +155,7 @@ void world_free(struct world *w)
 	struct viommu_fence f;
 
 	regions_free(w);
+	owner_free(w);
 	for (uint32_t i = 0; i < w->row->live; i++)
 		viommu_dma_unmap(&w->live[i], 0);
 	free(w->live);
@@ -240,6 +241,9 @@ static void peer_work(struct world *w)
 	switch (peer.kind) {
 	case PEER_READER:
 		loads(w, 64);
+		break;
+	case PEER_WRITER:
+		stores(w, 64);
 		break;
 	case PEER_BURSTS:
 		must(viommu_dma_enter(w->ep));

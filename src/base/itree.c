@@ -35,18 +35,36 @@ static void update(struct vi_inode *n)
 		n->max = n->right->max;
 }
 
-/* Those before @by, and those after. */
+static void left_set(struct vi_inode *n, struct vi_inode *child)
+{
+	n->left = child;
+	if (child)
+		child->parent = n;
+}
+
+static void right_set(struct vi_inode *n, struct vi_inode *child)
+{
+	n->right = child;
+	if (child)
+		child->parent = n;
+}
+
+/* Those before @by, and those after; whose parents are the caller's to set. */
 static void split(struct vi_inode *n, const struct vi_inode *by,
 		  struct vi_inode **less, struct vi_inode **more)
 {
+	struct vi_inode *rest;
+
 	if (!n) {
 		*less = *more = NULL;
 	} else if (before(n, by)) {
-		split(n->right, by, &n->right, more);
+		split(n->right, by, &rest, more);
+		right_set(n, rest);
 		*less = n;
 		update(n);
 	} else {
-		split(n->left, by, less, &n->left);
+		split(n->left, by, less, &rest);
+		left_set(n, rest);
 		*more = n;
 		update(n);
 	}
@@ -58,52 +76,53 @@ static struct vi_inode *merge(struct vi_inode *a, struct vi_inode *b)
 	if (!a || !b)
 		return a ? a : b;
 	if (priority(a) > priority(b)) {
-		a->right = merge(a->right, b);
+		right_set(a, merge(a->right, b));
 		update(a);
 		return a;
 	}
-	b->left = merge(a, b->left);
+	left_set(b, merge(a, b->left));
 	update(b);
 	return b;
 }
 
-static struct vi_inode *insert(struct vi_inode *root, struct vi_inode *n)
-{
-	if (!root || priority(n) > priority(root)) {
-		split(root, n, &n->left, &n->right);
-		update(n);
-		return n;
-	}
-	if (before(n, root))
-		root->left = insert(root->left, n);
-	else
-		root->right = insert(root->right, n);
-	/* without a look at its children, which are elsewhere */
-	if (n->last > root->max)
-		root->max = n->last;
-	return root;
-}
-
-static struct vi_inode *without(struct vi_inode *root, struct vi_inode *n)
-{
-	if (root == n)
-		return merge(n->left, n->right);
-	if (before(n, root))
-		root->left = without(root->left, n);
-	else
-		root->right = without(root->right, n);
-	update(root);
-	return root;
-}
-
 void vi_itree_insert(struct vi_itree *t, struct vi_inode *n)
 {
-	t->root = insert(t->root, n);
+	struct vi_inode **link = &t->root, *parent = NULL, *less, *more;
+	uint64_t mine = priority(n);
+
+	while (*link && priority(*link) >= mine) {
+		parent = *link;
+		/* without a look at its children, which are elsewhere */
+		if (n->last > parent->max)
+			parent->max = n->last;
+		link = before(n, parent) ? &parent->left : &parent->right;
+	}
+	split(*link, n, &less, &more);
+	left_set(n, less);
+	right_set(n, more);
+	update(n);
+	n->parent = parent;
+	*link = n;
 }
 
 void vi_itree_remove(struct vi_itree *t, struct vi_inode *n)
 {
-	t->root = without(t->root, n);
+	struct vi_inode *rest = merge(n->left, n->right), *up = n->parent;
+
+	if (rest)
+		rest->parent = up;
+	if (!up)
+		t->root = rest;
+	else if (up->left == n)
+		up->left = rest;
+	else
+		up->right = rest;
+	/* as far as it was the greatest */
+	for (; up && up->max == n->last; up = up->parent) {
+		update(up);
+		if (up->max == n->last)
+			return;
+	}
 }
 
 /* What is looked for: after `at`, in this key, with a byte in the range. */

@@ -5,15 +5,16 @@
 /*
  * An interval tree: closed ranges under keys, nodes inside other structures.
  * It is a treap, ordered by (key, start, address of the node), each node
- * knowing the greatest last below it.  To insert, to remove and to find the
- * next overlap each take a time that is logarithmic in the number of nodes,
- * whatever lies under other keys.  No locks: the owner's.
+ * knowing the greatest last below it.  To insert and to find the next overlap
+ * each take a time that is logarithmic in the number of nodes, whatever lies
+ * under other keys; to remove, as a rule, one that does not grow with it.  No
+ * locks: the owner's.
  */
 
 #include <stdint.h>
 
 struct vi_inode {
-	struct vi_inode *left, *right;
+	struct vi_inode *left, *right, *parent;
 	const void *key;
 	uint64_t start, last;
 	uint64_t max; /* greatest last of this subtree */
