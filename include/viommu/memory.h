@@ -83,8 +83,8 @@ struct viommu_move {
 	 * memory was destroyed).  Once, before the fence is done; or NULL */
 	void (*moved)(void *arg, int rc);
 	void *arg;
-	/** how long writes may have to wait for those before them; 0: the
-	 * instance's fence timeout */
+	/** how long a map that is in the way is waited for; 0: the instance's
+	 * fence timeout */
 	uint64_t timeout_ns;
 };
 
@@ -185,18 +185,25 @@ viommu_memory_give_up(struct viommu_memory *mem, viommu_gpa_t gpa, uint64_t len,
  * Let a range of GPA be somewhere else from now on: in other RAM, or in a
  * device, or in RAM again, while devices go on.
  *
- * Writes to it, and what else may write (a cas, a map for writing), wait from
- * here on, until those that were before are over; maps with revoke are asked.
- * Then the old bytes are copied to the new place, the new place is published,
- * and those who wait go on there.  Reads go on all the time, in the old place
- * or in the new.  So no write is lost, nor lands in the old place afterwards.
+ * First those wait who want to map it for writing, until such maps that were
+ * there before are gone; those with revoke are asked.  Then all other writes
+ * wait, too, for those under way.  The old bytes are copied to the new place,
+ * that is published, and those who wait go on there.  Reads, and maps for
+ * reading, go on all the time, in the old place or in the new.  So no write is
+ * lost, nor lands in the old place afterwards; writes and words wait for the
+ * copy, and not for whoever holds a map.
  *
- * Who waits longest is bounded: when the time is over, the endpoint that still
- * holds on is asked what to do (L9, endpoint.h); if it is given up the move is
- * off.  An access of an endpoint with VIOMMU_ENDPOINT_NONBLOCK does not wait,
- * nor one in a device's callback: it fails with -EBUSY.  An access whose bytes
- * lie in several pieces begins anew after it had to wait, and may have been at
- * a device before.  A device behind a notifier's shadow cannot wait; it faults.
+ * How long a map is waited for is bounded: when the time is over, the endpoint
+ * that still holds on is asked what to do (L9, endpoint.h); if it is given up
+ * the move is off.
+ *
+ * Some do not wait, but fail with -EBUSY, to be tried again: accesses of an
+ * endpoint with VIOMMU_ENDPOINT_NONBLOCK; accesses in a callback of a device, a
+ * copy, an expiry or a revocation; and a map, if its thread or its endpoint
+ * holds another that the move waits for: once that is let go of.  An access
+ * whose bytes lie in several pieces begins anew after it had to wait, and may
+ * have been at a device before.  A device behind a notifier's shadow cannot
+ * wait; it faults.
  *
  * @param mem memory
  * @param m   what, and how; copied
@@ -224,7 +231,8 @@ VIOMMU_API VIOMMU_MUST_CHECK int viommu_memory_move(struct viommu_memory *mem,
  * @param gpa where to start looking
  * @param out size is set; a copy of the region, whose host is where it is, also
  *            if it came by fd, which is then -1; of a device, host is NULL and
- *            device not, but not to be called
+ *            device not, but not to be called.  What is being moved is left
+ *            out while it is neither here nor there
  * @return 0, -ENOENT (none), -EINVAL (size is that of a later version)
  *
  * Context: any thread.  The region may be gone by the time it is read: only a

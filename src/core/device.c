@@ -4,6 +4,8 @@
 #include <endian.h>
 #include <string.h>
 
+#include "core/move.h"
+
 enum {
 	DEPTH = 4,
 };
@@ -15,17 +17,14 @@ bool vi_device_enter(void)
 	if (depth == DEPTH)
 		return false;
 	depth++;
+	vi_nowait_begin();
 	return true;
 }
 
 void vi_device_exit(void)
 {
+	vi_nowait_end();
 	depth--;
-}
-
-bool vi_device_inside(void)
-{
-	return depth;
 }
 
 /* The largest word at @offset that has no more than @len bytes. */

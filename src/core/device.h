@@ -22,7 +22,4 @@ int vi_device_store(const struct viommu_device_ops *ops, void *arg,
 bool vi_device_enter(void);
 void vi_device_exit(void);
 
-/* Is this thread in such a call? */
-bool vi_device_inside(void);
-
 #endif

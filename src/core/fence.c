@@ -36,6 +36,7 @@
 #include "core/endpoint.h"
 #include "core/hold.h"
 #include "core/instance.h"
+#include "core/move.h"
 
 enum {
 	EXTENTS = 7,
@@ -317,11 +318,67 @@ static void fence_complete(struct fence *f)
 	}
 }
 
+/* What somebody found to be done, and is telling of one by one.  On his stack,
+ * and in vi->settling, from where others may take one. */
+struct settling {
+	struct vi_list link, ready;
+};
+
+static struct fence *ready_take_locked(struct settling *s)
+{
+	struct fence *f;
+
+	if (vi_list_empty(&s->ready))
+		return NULL;
+	f = vi_list_of(s->ready.next, struct fence, pending);
+	vi_list_remove(&f->pending);
+	return f;
+}
+
+/* The next of its own; NULL: there are no more, and it is out of the list. */
+static struct fence *ready_next(struct viommu *vi, struct settling *s)
+{
+	struct fence *f;
+
+	vi_lock(&vi->pending_lock);
+	f = ready_take_locked(s);
+	if (!f)
+		vi_list_remove(&s->link);
+	vi_unlock(&vi->pending_lock);
+	return f;
+}
+
+/* Anybody's. */
+static struct fence *ready_any(struct viommu *vi)
+{
+	struct fence *f = NULL;
+	struct vi_list *l;
+
+	vi_lock(&vi->pending_lock);
+	vi_list_for_each (l, &vi->settling) {
+		f = ready_take_locked(vi_list_of(l, struct settling, link));
+		if (f)
+			break;
+	}
+	vi_unlock(&vi->pending_lock);
+	return f;
+}
+
+void vi_fence_help(struct viommu *vi)
+{
+	struct fence *f;
+
+	while ((f = ready_any(vi)))
+		fence_complete(f);
+}
+
 void vi_fence_settle(struct viommu *vi, const struct vi_held *gone)
 {
-	struct vi_list ready, *l, *next;
+	struct vi_list *l, *next;
+	struct settling s;
+	struct fence *done;
 
-	vi_list_init(&ready);
+	vi_list_init(&s.ready);
 	vi_lock(&vi->pending_lock);
 	for (l = vi->pending.next; l != &vi->pending; l = next) {
 		struct fence *f = vi_list_of(l, struct fence, pending);
@@ -332,17 +389,13 @@ void vi_fence_settle(struct viommu *vi, const struct vi_held *gone)
 		vi_list_remove(l);
 		/* those without a callback first: callbacks may take long, and
 		 * may wait for one of them */
-		vi_list_add_tail(f->done ? &ready : ready.next, l);
+		vi_list_add_tail(f->done ? &s.ready : s.ready.next, l);
 		atomic_fetch_sub(&vi->npending, 1);
 	}
+	vi_list_add_tail(&vi->settling, &s.link);
 	vi_unlock(&vi->pending_lock);
-
-	while (!vi_list_empty(&ready)) {
-		struct fence *f = vi_list_of(ready.next, struct fence, pending);
-
-		vi_list_remove(&f->pending);
-		fence_complete(f);
-	}
+	while ((done = ready_next(vi, &s)))
+		fence_complete(done);
 }
 
 bool vi_fence_waits(struct viommu *vi, const struct vi_held *h)
@@ -657,11 +710,19 @@ static bool overdue_take(struct viommu *vi, uint64_t now, struct overdue *out)
 /* Its deadline passed, or not.  Is the endpoint in its way given up? */
 static bool overdue_ask(struct viommu *vi, struct overdue *o)
 {
+	bool given_up;
+
 	if (o->expired)
 		atomic_fetch_add_explicit(&vi->expired, 1,
 					  memory_order_relaxed);
 	VI_PROBE3(fence_expire, o->f, o->expiry.waited_ns, o->ep);
-	return o->heir && vi_endpoint_expire(o->ep, &o->expiry, o->expired);
+	if (!o->heir)
+		return false;
+	/* this fence may be what its handler would wait for */
+	vi_nowait_begin();
+	given_up = vi_endpoint_expire(o->ep, &o->expiry, o->expired);
+	vi_nowait_end();
+	return given_up;
 }
 
 static void overdue_fail(struct viommu *vi, struct fence *f)

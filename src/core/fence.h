@@ -26,6 +26,13 @@ void vi_fence_unhold(struct viommu_fence *f);
 void vi_fence_settle(struct viommu *vi, const struct vi_held *gone);
 
 /*
+ * Tell of those that are done, in the place of who found them: of whom this
+ * thread may be one, and wait, in the callback of one, for another that comes
+ * after it.
+ */
+void vi_fence_help(struct viommu *vi);
+
+/*
  * The table was changed: make the taker's order (pin.h, first pair).  The
  * number of this change: accesses that began before have it or a lesser one.
  */

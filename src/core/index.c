@@ -18,6 +18,7 @@
 #include "base/range.h"
 #include "core/endpoint.h"
 #include "core/instance.h"
+#include "core/move.h"
 
 _Static_assert(sizeof(struct vi_held) <=
 		       sizeof(((struct viommu_dma *)0)->opaque),
@@ -92,7 +93,10 @@ static void asking_wait(struct viommu *vi, const struct vi_held *h)
 static void ask(struct viommu *vi, struct viommu_dma *d, struct asking *a)
 {
 	VI_PROBE2(revoke, d, d->iova);
+	/* others are to be asked after it */
+	vi_nowait_begin();
 	d->revoke(d);
+	vi_nowait_end();
 	/* d may be gone */
 	vi_lock(&vi->asking_lock);
 	vi_list_remove(&a->link);
@@ -187,6 +191,23 @@ const struct vi_held *vi_index_find(struct vi_seat *seat,
 
 	vi_lock(&seat->lock);
 	h = vi_index_find_locked(seat, t);
+	vi_unlock(&seat->lock);
+	return h;
+}
+
+bool vi_index_holds(struct vi_seat *seat, const struct vi_taking *t,
+		    const struct viommu_endpoint *ep)
+{
+	const struct vi_held *h = NULL;
+
+	vi_lock(&seat->lock);
+	for (unsigned i = 0; i < t->n && !h; i++) {
+		struct vi_icursor at = { 0 };
+
+		do
+			h = extent_next_locked(seat, &t->what[i], &at);
+		while (h && (!concerns(h, t) || (ep && h->d->ep != ep)));
+	}
 	vi_unlock(&seat->lock);
 	return h;
 }

@@ -30,6 +30,10 @@ const struct vi_held *vi_index_find_locked(struct vi_seat *seat,
 					   const struct vi_taking *t)
 	VI_REQUIRES(&seat->lock);
 
+/* Is there one of @ep in the way, or of any if that is NULL? */
+bool vi_index_holds(struct vi_seat *seat, const struct vi_taking *t,
+		    const struct viommu_endpoint *ep);
+
 /* Ask those in the way that can be asked and were not. */
 void vi_index_revoke(struct viommu *vi, struct vi_seat *seat,
 		     const struct vi_taking *t);

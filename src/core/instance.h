@@ -69,6 +69,7 @@ struct viommu {
 	pthread_cond_t done;		 /* a fence without callback is done,
 					  * or one has failed */
 	struct vi_list pending;		 /* VI_GUARDED(pending_lock) */
+	struct vi_list settling;	 /* core/fence.c.  Likewise */
 	struct vi_list holding;		 /* core/hold.h.  Likewise */
 	uint64_t waits[VI_WAIT_BUCKETS]; /* VI_GUARDED(pending_lock) */
 	uint64_t wait_max;		 /* VI_GUARDED(pending_lock) */

@@ -111,6 +111,9 @@ int viommu_memory_next(struct viommu_memory *mem, viommu_gpa_t gpa,
 		return -EINVAL;
 	vi_lock(&mem->lock);
 	r = vi_memory_first_locked(mem, gpa, UINT64_MAX);
+	/* shadows were told that it goes: they must not find the old place */
+	while (r && vi_move_hides_locked(mem, r))
+		r = vi_memory_after_locked(mem, r, UINT64_MAX);
 	if (r)
 		vi_region_describe(r, r->gpa, r->last, &c);
 	vi_unlock(&mem->lock);
@@ -141,11 +144,9 @@ static void trees_remove_locked(struct viommu_memory *mem, struct vi_region *r)
 static int table_map_locked(struct viommu_memory *mem,
 			    const struct vi_region *r) VI_REQUIRES(&mem->lock)
 {
-	if (r->device)
-		return vi_radix_map(&mem->table, r->gpa, r->last, r->gpa,
-				    VI_LEADS_TO_DEVICE);
-	return vi_radix_map(&mem->table, r->gpa, r->last, r->host.start,
-			    r->prot);
+	return vi_radix_map(&mem->table, r->gpa, r->last,
+			    r->device ? r->gpa : r->host.start,
+			    vi_region_leaf(r));
 }
 
 static int region_publish_locked(struct viommu_memory *mem, struct vi_region *r)

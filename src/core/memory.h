@@ -19,10 +19,26 @@ struct vi_dirty;
  * alone stops there, and asks; the region has its permissions.
  */
 enum {
-	VI_LEADS_TO_DEVICE = VIOMMU_MMIO,
-	/* it is being moved: no WRITE either, and who wants to write waits */
+	/* a map for writing may begin; accesses need WRITE only */
+	VI_MAPPABLE = VIOMMU_EXEC,
+	/* it is being moved: no MAPPABLE, then no WRITE either, and who wants
+	 * that has to wait */
 	VI_MOVING = VIOMMU_PRIV,
+	VI_LEADS_TO_DEVICE = VIOMMU_MMIO,
 };
+
+/* What a map that needs @prot needs of memory. */
+static inline uint32_t vi_map_prot(uint32_t prot)
+{
+	_Static_assert(VI_MAPPABLE == VIOMMU_WRITE << 1, "the shift");
+	return prot | (prot & VIOMMU_WRITE) << 1;
+}
+
+/* The leaves of @r, which is not being moved. */
+static inline uint32_t vi_region_leaf(const struct vi_region *r)
+{
+	return r->device ? VI_LEADS_TO_DEVICE : vi_map_prot(r->prot);
+}
 
 /*
  * One tree from GPA to pointer, byte-granular, which accesses read without a

@@ -3,19 +3,27 @@
  * A range of GPA comes to be somewhere else.  What was there is drained of
  * writers, copied, replaced, and drained of readers:
  *
- *	begin	its leaves lose WRITE and get VI_MOVING; who wants to write
- *		looks, finds that, drops its pin and waits (dma/access.c)
- *	drain	a fence for who may have seen a leaf with WRITE
- *	copy	nobody writes to the old place, nobody knows the new one
- *	publish	its leaves lead to the new place, with WRITE
- *	rest	a fence for who may still be reading in the old place
+ *	begin	its leaves lose MAPPABLE and get VI_MOVING: who wants to map for
+ *		writing looks, finds that, drops its pin and waits
+ *		(dma/detour.c); everything else goes on
+ *	maps	a fence for maps for writing that may have begun before
+ *	still	its leaves lose WRITE, so other writes wait, too; shadows lose
+ *it writes	a fence for accesses that may have seen a leaf with WRITE copy
+ *nobody writes to the old place, nobody knows the new one publish	its
+ *leaves lead to the new place, with WRITE and MAPPABLE rest	a fence for who
+ *may still be reading in the old place
  *
  * So a write is over before the copy, or begins after the publication, and then
  * finds nothing but the new place.  A read before the publication sees what
  * every write before it has left, in the old place; after it, in the new one.
- * Both steps change leaf by leaf (table/set.c), which shows nothing else: as
+ * Each step changes leaf by leaf (table/set.c), which shows nothing else: as
  * long as some leaf of the range has not been changed back, nobody has written
  * behind it, and old and new are the same there.
+ *
+ * Maps first, since who holds one does other things meanwhile: a device writes
+ * a ring before it lets go of a buffer.  An access waits only for accesses, of
+ * which none waits for it, and for the copy.  A map waits for maps, but not
+ * for one that its own thread or endpoint holds: it is refused.
  *
  * The caller's fence is held from the beginning until `rest` is done, or until
  * the move is off: what is read in the old place may have begun after its
@@ -28,7 +36,7 @@
  * L5: once it has begun nothing is allocated.
  *
  * Locks: what a move is, and the list of moves, are the memory's lock's.  The
- * two fences are the move's own; their callbacks run with no lock.
+ * three fences are the move's own; their callbacks run with no lock.
  */
 #include "core/move.h"
 
@@ -51,8 +59,8 @@ struct vi_move {
 	struct vi_region *to;		/* not published, or NULL */
 	struct viommu_fence *f;		/* the caller's, held */
 	struct viommu_fence *destroyed; /* the memory's, held; or NULL */
-	bool over;
-	struct viommu_fence drain, rest;
+	bool still, over;
+	struct viommu_fence maps, writes, rest;
 };
 
 static bool overlaps(const struct vi_move *m, uint64_t gpa, uint64_t last)
@@ -74,6 +82,32 @@ struct vi_move *vi_move_find_locked(struct viommu_memory *mem, uint64_t gpa,
 	return NULL;
 }
 
+bool vi_move_hides_locked(struct viommu_memory *mem, const struct vi_region *r)
+{
+	const struct vi_move *m = vi_move_find_locked(mem, r->gpa, r->last);
+
+	return m && m->still;
+}
+
+bool vi_move_awaits(struct viommu_memory *mem, uint64_t gpa,
+		    const struct viommu_endpoint *ep)
+{
+	struct vi_extent what = { .mem = mem };
+	const struct vi_taking t = {
+		.seq = UINT64_MAX, .what = &what, .n = 1, .writers = true
+	};
+	const struct vi_move *m;
+
+	vi_lock(&mem->lock);
+	m = vi_move_find_locked(mem, gpa, gpa);
+	if (m) {
+		what.start = m->gpa;
+		what.last = m->last;
+	}
+	vi_unlock(&mem->lock);
+	return m && vi_pin_holds(mem->vi, &t, ep);
+}
+
 void vi_moves_cancel_locked(struct viommu_memory *mem, struct viommu_fence *f)
 {
 	struct vi_list *l;
@@ -86,12 +120,30 @@ void vi_moves_cancel_locked(struct viommu_memory *mem, struct viommu_fence *f)
 	}
 }
 
+static __thread unsigned nowait;
+
+void vi_nowait_begin(void)
+{
+	nowait++;
+}
+
+void vi_nowait_end(void)
+{
+	nowait--;
+}
+
+bool vi_nowait(void)
+{
+	return nowait;
+}
+
 void vi_move_wait(struct viommu_memory *mem, uint64_t gpa)
 {
 	bool moving;
 
 	do {
 		vi_fence_look(mem->vi);
+		vi_fence_help(mem->vi);
 		vi_lock(&mem->lock);
 		moving = vi_move_find_locked(mem, gpa, gpa);
 		/* under the lock: a drain that is committed from here on has
@@ -111,27 +163,43 @@ static void move_free(struct vi_move *m)
 	vi_memory_put(mem);
 }
 
-/* ---- over ------------------------------------------------------------- */
-
-/* What the table says where @r is, which is in its place and not moving. */
-static uint32_t leaf_prot(const struct vi_region *r)
+static void gather(struct vi_move *m, struct viommu_fence *f)
 {
-	return r->device ? VI_LEADS_TO_DEVICE : r->prot;
+	vi_fence_gather(f, m->mem->vi,
+			&(struct vi_extent){ .mem = m->mem,
+					     .start = m->gpa,
+					     .last = m->last });
 }
 
-/* Those in the range, all of which are inside: may writes be done there? */
+/* ---- over ------------------------------------------------------------- */
+
+enum may {
+	WRITE, /* but not map for writing */
+	READ,
+	ANYTHING,
+};
+
+static uint32_t leaf_prot(const struct vi_region *r, enum may may)
+{
+	uint32_t prot = vi_region_leaf(r);
+
+	if (may == ANYTHING || (may == WRITE && r->device))
+		return prot;
+	prot &= ~(uint32_t)VI_MAPPABLE;
+	if (may == READ)
+		prot &= ~(uint32_t)VIOMMU_WRITE;
+	return prot | VI_MOVING;
+}
+
+/* Those in the range, all of which are inside: what may be done there? */
 static void protect_locked(struct viommu_memory *mem, struct vi_move *m,
-			   bool moving) VI_REQUIRES(&mem->lock)
+			   enum may may) VI_REQUIRES(&mem->lock)
 {
 	struct vi_region *r = vi_memory_first_locked(mem, m->gpa, m->last);
 
-	for (; r; r = vi_memory_after_locked(mem, r, m->last)) {
-		uint32_t prot = leaf_prot(r);
-
-		if (moving)
-			prot = (prot & ~(uint32_t)VIOMMU_WRITE) | VI_MOVING;
-		vi_radix_protect(&mem->table, r->gpa, r->last, prot);
-	}
+	for (; r; r = vi_memory_after_locked(mem, r, m->last))
+		vi_radix_protect(&mem->table, r->gpa, r->last,
+				 leaf_prot(r, may));
 	vi_memory_changed(mem);
 }
 
@@ -187,11 +255,12 @@ static void move_off(struct vi_move *m, int rc)
 	struct viommu_memory *mem = m->mem;
 
 	vi_lock(&mem->vi->notify_lock);
-	shadows_restore(mem, m);
+	if (m->still)
+		shadows_restore(mem, m);
 	vi_lock(&mem->lock);
 	if (m->destroyed)
 		rc = -ECANCELED;
-	protect_locked(mem, m, false);
+	protect_locked(mem, m, ANYTHING);
 	over_locked(mem, m);
 	vi_unlock(&mem->lock);
 	vi_unlock(&mem->vi->notify_lock);
@@ -206,6 +275,23 @@ static void drain_failed(struct viommu_fence *drain, void *arg)
 {
 	(void)drain;
 	move_off(arg, -ETIMEDOUT);
+}
+
+/* A drain has its deadline from its commit on: those who wait must know. */
+static void drain_commit(struct vi_move *m, struct viommu_fence *drain,
+			 viommu_fence_fn *done)
+{
+	struct viommu_memory *mem = m->mem;
+
+	viommu_fence_set_timeout(drain, m->cfg.timeout_ns);
+	viommu_fence_set_failed(drain, drain_failed);
+	vi_memory_get(mem);
+	viommu_fence_commit(drain, done, m);
+	/* the move may be over, and gone */
+	vi_lock(&mem->lock);
+	vi_signal_all(&mem->moved);
+	vi_unlock(&mem->lock);
+	vi_memory_put(mem);
 }
 
 /* ---- copy ------------------------------------------------------------- */
@@ -234,6 +320,14 @@ static int bytes_write(const struct viommu_region *r, uint64_t at,
 	return 0;
 }
 
+/* Can they be asked for their bytes? */
+static bool devices_do(const struct viommu_device_ops *from,
+		       const struct viommu_device_ops *to)
+{
+	return (!from || from->read || from->load) &&
+	       (!to || to->write || to->store);
+}
+
 /* If nobody else does. */
 static int copy(void *arg, const struct viommu_region *from,
 		const struct viommu_region *to)
@@ -246,6 +340,8 @@ static int copy(void *arg, const struct viommu_region *from,
 		memcpy(to->host, from->host, from->len);
 		return 0;
 	}
+	if (!devices_do(from->device, to->device))
+		return -EACCES;
 	for (uint64_t at = 0; at < from->len && !rc; at += CHUNK) {
 		size_t n = vi_min(CHUNK, from->len - at);
 
@@ -278,7 +374,9 @@ static int copy_all(struct vi_move *m)
 			return -ECANCELED; /* the memory is gone */
 		vi_region_describe(m->to, from.gpa, from.gpa + (from.len - 1),
 				   &to);
+		vi_nowait_begin();
 		rc = (m->cfg.copy ? m->cfg.copy : copy)(m->cfg.arg, &from, &to);
+		vi_nowait_end();
 	} while (!rc && at - 1 < m->last);
 	return rc;
 }
@@ -321,13 +419,13 @@ static void publish_locked(struct viommu_memory *mem, struct vi_move *m)
 	}
 	vi_memory_insert_locked(mem, to);
 	vi_radix_retarget(&mem->table, m->gpa, m->last,
-			  to->device ? m->gpa : to->host.start, leaf_prot(to));
+			  to->device ? m->gpa : to->host.start,
+			  leaf_prot(to, true));
 	if (mark && vi_dirty_on(mem))
 		vi_dirty_mark_slow(mem, m->gpa, m->last - m->gpa + 1);
 	vi_memory_changed(mem);
-	vi_fence_gather(&m->rest, mem->vi,
-			&(struct vi_extent){
-				.mem = mem, .start = m->gpa, .last = m->last });
+	vi_radix_protect(&mem->table, m->gpa, m->last, leaf_prot(to, false));
+	gather(m, &m->rest);
 	vi_fence_retire(&m->rest, gone);
 	m->to = NULL;
 	over_locked(mem, m);
@@ -356,12 +454,12 @@ static int publish(struct vi_move *m)
 	return rc;
 }
 
-static void drained(struct viommu_fence *drain, void *arg)
+static void written(struct viommu_fence *writes, void *arg)
 {
 	struct vi_move *m = arg;
 	int rc;
 
-	(void)drain;
+	(void)writes;
 	if (m->over) { /* it failed, before */
 		move_free(m);
 		return;
@@ -376,6 +474,32 @@ static void drained(struct viommu_fence *drain, void *arg)
 	}
 	tell(m, 0);
 	viommu_fence_commit(&m->rest, rest_done, m);
+}
+
+/* ---- still ------------------------------------------------------------ */
+
+static void unmapped(struct viommu_fence *maps, void *arg)
+{
+	struct vi_move *m = arg;
+	struct viommu_memory *mem = m->mem;
+
+	(void)maps;
+	if (m->over) { /* it failed, before */
+		move_free(m);
+		return;
+	}
+	vi_lock(&mem->vi->notify_lock);
+	vi_lock(&mem->lock);
+	m->still = true;
+	protect_locked(mem, m, READ);
+	gather(m, &m->writes);
+	vi_unlock(&mem->lock);
+	vi_notify_ram_remove(mem, m->gpa, m->last, &m->writes);
+	vi_unlock(&mem->vi->notify_lock);
+	/* no map for writing is left: this is for accesses.  One for reading
+	 * may stay */
+	vi_fence_writers_only(&m->writes);
+	drain_commit(m, &m->writes, written);
 }
 
 /* ---- begin ------------------------------------------------------------ */
@@ -405,10 +529,8 @@ static int begin_locked(struct viommu_memory *mem, struct vi_move *m)
 		rc = vi_memory_cut_locked(mem, m->gpa, m->last);
 	if (rc)
 		return rc;
-	protect_locked(mem, m, true);
-	vi_fence_gather(&m->drain, mem->vi,
-			&(struct vi_extent){
-				.mem = mem, .start = m->gpa, .last = m->last });
+	protect_locked(mem, m, WRITE);
+	gather(m, &m->maps);
 	vi_list_add_tail(&mem->moves, &m->link);
 	return 0;
 }
@@ -422,8 +544,6 @@ static int begin(struct vi_move *m)
 	vi_lock(&mem->lock);
 	rc = begin_locked(mem, m);
 	vi_unlock(&mem->lock);
-	if (!rc)
-		vi_notify_ram_remove(mem, m->gpa, m->last, &m->drain);
 	vi_unlock(&mem->vi->notify_lock);
 	return rc;
 }
@@ -450,7 +570,8 @@ static int move_make(struct viommu_memory *mem, const struct viommu_move *cfg,
 	m->gpa = m->to->gpa;
 	m->last = m->to->last;
 	vi_list_init(&m->link);
-	viommu_fence_init(&m->drain);
+	viommu_fence_init(&m->maps);
+	viommu_fence_init(&m->writes);
 	viommu_fence_init(&m->rest);
 	vi_memory_get(mem);
 	*out = m;
@@ -475,19 +596,10 @@ int viommu_memory_move(struct viommu_memory *mem, const struct viommu_move *in,
 		move_free(m);
 		return rc;
 	}
-	vi_fence_gather(f, mem->vi,
-			&(struct vi_extent){
-				.mem = mem, .start = m->gpa, .last = m->last });
+	gather(m, f);
 	m->f = f;
 	viommu_fence_hold(f);
-	vi_fence_writers_only(&m->drain);
-	viommu_fence_set_timeout(&m->drain, cfg.timeout_ns);
-	viommu_fence_set_failed(&m->drain, drain_failed);
-	viommu_fence_commit(&m->drain, drained, m);
-	/* it may be over and gone; if not, it has a deadline now, which those
-	 * who wait must know */
-	vi_lock(&mem->lock);
-	vi_signal_all(&mem->moved);
-	vi_unlock(&mem->lock);
+	vi_fence_writers_only(&m->maps);
+	drain_commit(m, &m->maps, unmapped);
 	return 0;
 }

@@ -10,13 +10,33 @@ struct vi_move;
 struct vi_move *vi_move_find_locked(struct viommu_memory *mem, uint64_t gpa,
 				    uint64_t last) VI_REQUIRES(&mem->lock);
 
+/* Have notifiers been told that @r goes? */
+bool vi_move_hides_locked(struct viommu_memory *mem, const struct vi_region *r)
+	VI_REQUIRES(&mem->lock);
+
+/* Does what moves @gpa wait for a map of @ep, or of this thread's, which must
+ * not wait for it then? */
+bool vi_move_awaits(struct viommu_memory *mem, uint64_t gpa,
+		    const struct viommu_endpoint *ep);
+
 /* The memory is being destroyed: all are off, and @f, which has gathered, waits
  * for them. */
 void vi_moves_cancel_locked(struct viommu_memory *mem, struct viommu_fence *f)
 	VI_REQUIRES(&mem->lock);
 
-/* Until @gpa is not being moved; deadlines are looked at meanwhile.  The caller
- * has no pin that names a memory, and no lock. */
+/*
+ * This thread calls somebody on whom a move may depend: accesses in there do
+ * not wait for one, but fail.  Nests.
+ */
+void vi_nowait_begin(void);
+void vi_nowait_end(void);
+bool vi_nowait(void);
+
+/*
+ * Until @gpa is not being moved.  Meanwhile this thread looks at deadlines, and
+ * tells of fences that are done: in a done callback it may stand before the one
+ * that it waits for.  The caller has no pin that names a memory, and no lock.
+ */
 void vi_move_wait(struct viommu_memory *mem, uint64_t gpa);
 
 #endif

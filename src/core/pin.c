@@ -542,6 +542,41 @@ struct vi_pin *vi_pin_inherit_endpoint(struct viommu *vi,
 	return pin;
 }
 
+/* ---- for moves -------------------------------------------------------- */
+
+static bool pin_holds(const struct vi_pin *pin, const struct vi_taking *t,
+		      const struct viommu_endpoint *ep)
+{
+	return (VI_PIN_GET(pin->word) & VI_PIN_STATE) == VI_PIN_HELD &&
+	       (!ep || VI_PIN_GET(pin->ep) == ep) && vi_pin_blocks(pin, t);
+}
+
+static bool seat_holds(struct vi_seat *seat, const struct vi_taking *t,
+		       const struct viommu_endpoint *ep)
+{
+	uint32_t npins = atomic_load(&seat->used);
+
+	for (uint32_t j = 0; j < npins; j++)
+		if (pin_holds(&seat->pin[j], t, ep))
+			return true;
+	return atomic_load(&seat->spilled) && vi_index_holds(seat, t, ep);
+}
+
+bool vi_pin_holds(struct viommu *vi, const struct vi_taking *t,
+		  const struct viommu_endpoint *ep)
+{
+	uint32_t nseats = atomic_load(&vi->seats_used);
+	struct vi_seat *mine = seat_of_thread(vi);
+
+	for (uint32_t i = 0; i < nseats; i++) {
+		struct vi_seat *seat = &vi->seats[i];
+
+		if (seat_holds(seat, t, seat == mine ? NULL : ep))
+			return true;
+	}
+	return false;
+}
+
 /* ---- for the dirty log ------------------------------------------------ */
 
 static void pin_writer(const struct vi_pin *pin,

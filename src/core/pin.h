@@ -214,6 +214,11 @@ struct vi_pin *vi_pin_inherit_endpoint(struct viommu *vi,
  */
 void vi_pin_revoke(struct viommu *vi, const struct vi_taking *t);
 
+/* Is there a map in the way of @t that belongs to @ep or was made by this
+ * thread? */
+bool vi_pin_holds(struct viommu *vi, const struct vi_taking *t,
+		  const struct viommu_endpoint *ep);
+
 /* A map held for writing. */
 struct vi_writer {
 	uint64_t gpa, last;

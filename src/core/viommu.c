@@ -73,6 +73,7 @@ static struct viommu *instance_alloc(const struct viommu_env *env,
 	vi_list_init(&vi->remotes);
 	vi_lock_init(&vi->remote_lock);
 	vi_list_init(&vi->pending);
+	vi_list_init(&vi->settling);
 	vi_list_init(&vi->holding);
 	vi_list_init(&vi->notifiers);
 	vi_lock_init(&vi->notify_lock);

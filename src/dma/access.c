@@ -4,6 +4,7 @@
 #include "base/range.h"
 #include "core/fence.h"
 #include "core/miss.h"
+#include "core/move.h"
 #include "dma/burst.h"
 #include "dma/detour.h"
 #include "dma/quick.h"
@@ -88,7 +89,7 @@ int vi_access_no_ram(struct vi_access *a, uint64_t iova, uint64_t len,
 	vi_radix_find(&mem->table, out->gpa, &lg2);
 	a->fault_last = iova + vi_min(len - 1, ~out->gpa & vi_mask(lg2));
 	out->len = len;
-	return vi_detour_find(mem, out->gpa, &out->len, a->prot);
+	return vi_detour_find(mem, out->gpa, &out->len, a->mem_prot);
 }
 
 /* The fault goes on as long as the next byte fails the same way. */
@@ -178,7 +179,10 @@ static int access_moving(struct vi_access *a)
 {
 	struct viommu_endpoint *ep = a->ep;
 
-	if (ep->nonblock) {
+	/* maps may have to wait for maps, of which some are this thread's to
+	 * let go of */
+	if (ep->nonblock || (a->mem_prot != a->prot &&
+			     vi_move_awaits(ep->memory, a->gpa, ep))) {
 		vi_access_finish(a);
 		return -EBUSY;
 	}

@@ -37,8 +37,9 @@ struct vi_access {
 	uint64_t top; /* of the space's tree, when it began */
 	uint64_t iova, last;
 	uint32_t prot;
-	bool burst; /* the pin is the thread's burst's */
-	bool asked; /* kept when it starts over */
+	uint32_t mem_prot; /* of the memory there */
+	bool burst;	   /* the pin is the thread's burst's */
+	bool asked;	   /* kept when it starts over */
 	/* the last leaf that was read, or 0, and the block it is for */
 	uint64_t leaf, block, mask;
 	/* of a look that was refused */
@@ -60,7 +61,7 @@ static inline void vi_access_init(struct vi_access *a,
 	a->iova = iova;
 	/* one that wraps is cut at the top: the caller refuses it */
 	a->last = iova + (len - 1) < iova ? UINT64_MAX : iova + (len - 1);
-	a->prot = prot;
+	a->prot = a->mem_prot = prot;
 	a->asked = false;
 }
 
@@ -142,7 +143,7 @@ static inline int vi_access_look(struct vi_access *a, uint64_t iova,
 		if (s->last - iova < len - 1)
 			len = s->last - iova + 1;
 	}
-	out->len = vi_memory_host(a->ep->memory, out->gpa, len, a->prot,
+	out->len = vi_memory_host(a->ep->memory, out->gpa, len, a->mem_prot,
 				  &out->host);
 	if (VI_LIKELY(out->len))
 		return 0;

@@ -6,6 +6,8 @@
  */
 #include "dma/detour.h"
 
+#include <string.h>
+
 #include "core/device.h"
 #include "core/move.h"
 #include "dma/access.h"
@@ -23,11 +25,12 @@ int vi_detour_find(struct viommu_memory *mem, uint64_t gpa, uint64_t *len,
 
 	if (!e)
 		return -EFAULT;
-	if ((has & VI_MOVING) && (prot & VIOMMU_WRITE))
+	if ((has & VI_MOVING) && (prot & ~has & (VIOMMU_WRITE | VI_MAPPABLE)))
 		return VI_ACCESS_MOVING;
 	/* there only since the look that failed */
 	if (!(has & VI_LEADS_TO_DEVICE))
 		return prot & ~has ? -EACCES : VI_ACCESS_AGAIN;
+	prot &= VIOMMU_READ | VIOMMU_WRITE;
 	if (!vi_memory_device(mem, gpa, &dev))
 		return VI_ACCESS_AGAIN;
 	if (prot & ~dev.prot)
@@ -36,11 +39,13 @@ int vi_detour_find(struct viommu_memory *mem, uint64_t gpa, uint64_t *len,
 	return 0;
 }
 
-/* A device, or what has come in its place, which is for another look. */
-static int device_begin(struct viommu_memory *mem, uint64_t gpa,
-			struct vi_device *dev)
+/* The device that was found, or what has come in its place, which is for
+ * another look: RAM, or a device that is smaller or may less. */
+static int device_begin(struct viommu_memory *mem, uint64_t gpa, uint64_t len,
+			uint32_t prot, struct vi_device *dev)
 {
-	if (!vi_memory_device(mem, gpa, dev))
+	if (!vi_memory_device(mem, gpa, dev) || dev->len < len ||
+	    (prot & ~dev->prot))
 		return VI_ACCESS_AGAIN;
 	return vi_device_enter() ? 0 : -ELOOP;
 }
@@ -55,7 +60,7 @@ int vi_detour_copy(struct viommu_memory *mem, uint64_t gpa, char *buf,
 		   uint64_t len, uint32_t prot)
 {
 	struct vi_device d;
-	int rc = device_begin(mem, gpa, &d);
+	int rc = device_begin(mem, gpa, len, prot, &d);
 
 	if (rc)
 		return rc;
@@ -69,7 +74,7 @@ int vi_detour_word(struct viommu_memory *mem, uint64_t gpa, unsigned size,
 		   uint64_t *val, uint32_t prot)
 {
 	struct vi_device d;
-	int rc = device_begin(mem, gpa, &d);
+	int rc = device_begin(mem, gpa, size, prot, &d);
 
 	if (rc)
 		return rc;
@@ -85,16 +90,27 @@ int vi_detour_word(struct viommu_memory *mem, uint64_t gpa, unsigned size,
 
 /* ---- waiting ---------------------------------------------------------- */
 
-/* What this thread has published names no memory any more, nor a space: the
- * move that it is to wait for does not wait for it.  The endpoints stay. */
-static void bursts_pause(void)
+/*
+ * What this thread has published names no memory any more, nor a space: the
+ * move that it is to wait for does not wait for it.  The endpoints stay.
+ * Callbacks run here meanwhile: their accesses find no burst, and have pins of
+ * their own.
+ */
+static void bursts_pause(struct vi_burst *paused)
 {
-	for (int i = 0; i < VI_BURSTS && vi_bursts[i].ep; i++)
-		vi_pin_keep_endpoint(vi_bursts[i].ep->vi, vi_bursts[i].pin);
+	memcpy(paused, vi_bursts, sizeof(vi_bursts));
+	memset(vi_bursts, 0, sizeof(vi_bursts));
+	for (int i = 0; i < VI_BURSTS && paused[i].ep; i++)
+		vi_pin_keep_endpoint(paused[i].ep->vi, paused[i].pin);
 }
 
-static void bursts_resume(void)
+/* Callbacks run here, too: a burst that sees nothing yet is renewed by the
+ * first access (dma/access.c). */
+static void bursts_resume(const struct vi_burst *paused)
 {
+	memcpy(vi_bursts, paused, sizeof(vi_bursts));
+	for (int i = 0; i < VI_BURSTS; i++)
+		vi_bursts[i].space = NULL;
 	for (int i = 0; i < VI_BURSTS && vi_bursts[i].ep; i++)
 		vi_burst_renew(&vi_bursts[i]);
 }
@@ -103,15 +119,16 @@ static void bursts_resume(void)
  * move waits. */
 int vi_detour_wait(struct viommu_memory *mem, uint64_t gpa, struct vi_pin *pin)
 {
+	struct vi_burst paused[VI_BURSTS];
 	bool inside = vi_device_inside();
 
 	if (!inside)
-		bursts_pause();
+		bursts_pause(paused);
 	if (pin)
 		vi_pin_drop(mem->vi, pin);
 	if (inside)
 		return -EBUSY;
 	vi_move_wait(mem, gpa);
-	bursts_resume();
+	bursts_resume(paused);
 	return VI_ACCESS_AGAIN;
 }

@@ -110,6 +110,7 @@ static __attribute__((noinline)) int map_long(struct viommu_dma *d)
 	int rc;
 
 	vi_access_init(&a, d->ep, d->iova, d->len, d->prot);
+	a.mem_prot = vi_map_prot(d->prot);
 	do
 		rc = map_once(&a, d);
 	while (rc == VI_ACCESS_AGAIN);

@@ -139,8 +139,9 @@ static VI_ALWAYS_INLINE void *vi_quick_host(const struct vi_quick *q,
 					    const struct vi_quick_what *w)
 {
 	const struct viommu_memory *mem = w->ep->memory;
-	void *host = w->word ? vi_recent_word(mem, q->gpa, w->prot)
-			     : vi_recent_host(mem, q->gpa, w->len, w->prot);
+	uint32_t prot = w->hold ? vi_map_prot(w->prot) : w->prot;
+	void *host = w->word ? vi_recent_word(mem, q->gpa, prot)
+			     : vi_recent_host(mem, q->gpa, w->len, prot);
 
 	VI_WINDOW();
 	return host;
@@ -156,7 +157,8 @@ static inline void *vi_quick_walk(struct vi_quick *q,
 	q->pin = pin;
 	q->word = vi_pin_word(pin);
 	q->gpa = gpa;
-	return vi_recent_walk(w->ep->memory, gpa, w->len, w->prot);
+	return vi_recent_walk(w->ep->memory, gpa, w->len,
+			      w->hold ? vi_map_prot(w->prot) : w->prot);
 }
 
 /* Settle: 0.  Called last, like all that is not as usual. */

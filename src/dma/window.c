@@ -193,11 +193,11 @@ static const struct piece *window_walk(struct window *w, struct vi_access *a,
 	struct piece p;
 	bool found;
 
-	a->prot = w->prot;
+	a->prot = a->mem_prot = w->prot;
 	found = (piece_look(w, a, leaf_start(w, a, off), &p) &&
 		 piece_has(&p, off, len)) ||
 		piece_look(w, a, off, &p);
-	a->prot = prot;
+	a->prot = a->mem_prot = prot;
 	if (!found)
 		found = piece_look(w, a, off, &p);
 	return found && piece_has(&p, off, len) ? piece_keep(w, &p) : NULL;
