@@ -270,8 +270,8 @@ static void region_insert(struct shadow *s, const struct viommu_region *r)
 
 	while (i < s->nregions && s->region[i].gpa < r->gpa)
 		i++;
-	if (!r->host)
-		shadow_wrong_locked(s, "a region that is nowhere");
+	if (!r->host == !r->device)
+		shadow_wrong_locked(s, "a region that is nowhere, or twice");
 	if ((i &&
 	     s->region[i - 1].gpa + (s->region[i - 1].len - 1) >= r->gpa) ||
 	    (i < s->nregions && r->gpa + (r->len - 1) >= s->region[i].gpa)) {
@@ -286,6 +286,28 @@ static void region_insert(struct shadow *s, const struct viommu_region *r)
 		(s->nregions - i) * sizeof(s->region[0]));
 	s->region[i] = *r;
 	s->nregions++;
+}
+
+/* What stays of region @i, one or two, takes its place. */
+static void region_remove(struct shadow *s, unsigned i, uint64_t gpa,
+			  uint64_t last)
+{
+	struct viommu_region r = s->region[i], right = r;
+	uint64_t edge = r.gpa + (r.len - 1);
+
+	memmove(&s->region[i], &s->region[i + 1],
+		(--s->nregions - i) * sizeof(s->region[0]));
+	if (edge > last) {
+		right.gpa = last + 1;
+		right.len = edge - last;
+		if (r.host)
+			right.host = (char *)r.host + (right.gpa - r.gpa);
+		region_insert(s, &right);
+	}
+	if (r.gpa < gpa) {
+		r.len = gpa - r.gpa;
+		region_insert(s, &r);
+	}
 }
 
 static int on_ram_add(void *arg, const struct viommu_region *r)
@@ -319,16 +341,11 @@ static void on_ram_remove(void *arg, viommu_gpa_t gpa, viommu_gpa_t last,
 	call_begin(s, &e);
 	while (i < s->nregions) {
 		const struct viommu_region *r = &s->region[i];
-		uint64_t edge = r->gpa + (r->len - 1);
 
-		if (r->gpa > last || edge < gpa) {
+		if (r->gpa > last || r->gpa + (r->len - 1) < gpa)
 			i++;
-			continue;
-		}
-		if (r->gpa < gpa || edge > last)
-			shadow_wrong_locked(s, "a region is removed in part");
-		memmove(&s->region[i], &s->region[i + 1],
-			(--s->nregions - i) * sizeof(s->region[0]));
+		else
+			region_remove(s, i, gpa, last);
 	}
 	if (f && s->holds && s->nholds < SHADOW_HOLDS)
 		viommu_notifier_hold(s->notifier, f, &s->hold[s->nholds++]);
@@ -523,7 +540,7 @@ const char *shadow_compare_memory(struct shadow *s, struct viommu_memory *mem)
 		if (i++ == s->nregions)
 			return "the shadow lacks a region";
 		if (r->gpa != m.gpa || r->len != m.len || r->host != m.host ||
-		    r->prot != m.prot)
+		    r->prot != m.prot || !r->device != !m.device)
 			return "the shadow has another region";
 		at = m.gpa + m.len;
 		if (!at)

@@ -104,15 +104,19 @@ struct viommu_notifier_ops {
 
 	/**
 	 * A region of the endpoint's memory comes: mappings that lead there
-	 * lead to memory.  r->host is where it is, also if it came by fd.
+	 * lead to memory.  r->host is where it is, also if it came by fd; of
+	 * a device it is NULL, and r->device not.  What moves goes, and comes
+	 * back so when it has been copied, or as it was if the move is off.
 	 *
-	 * @return 0, or -errno: viommu_memory_add() fails with it
+	 * @return 0, or -errno: viommu_memory_add() fails with it, or the move
+	 * is off
 	 */
 	int (*ram_add)(void *arg, const struct viommu_region *r);
 
 	/**
-	 * The regions in [gpa, last] go.  What mappings lead there stays
-	 * mapped, but leads nowhere.
+	 * What is in [gpa, last] goes: regions, or parts of them, also out of
+	 * the middle.  What mappings lead there stays mapped, but leads
+	 * nowhere, until something is there again.
 	 *
 	 * @param f as for unmap; a hold is one on all of the memory, and on all
 	 *          that the endpoint sees.  NULL: a ram_add is undone

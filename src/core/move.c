@@ -420,11 +420,11 @@ static void publish_locked(struct viommu_memory *mem, struct vi_move *m)
 	vi_memory_insert_locked(mem, to);
 	vi_radix_retarget(&mem->table, m->gpa, m->last,
 			  to->device ? m->gpa : to->host.start,
-			  leaf_prot(to, true));
+			  leaf_prot(to, READ));
 	if (mark && vi_dirty_on(mem))
 		vi_dirty_mark_slow(mem, m->gpa, m->last - m->gpa + 1);
 	vi_memory_changed(mem);
-	vi_radix_protect(&mem->table, m->gpa, m->last, leaf_prot(to, false));
+	vi_radix_protect(&mem->table, m->gpa, m->last, leaf_prot(to, ANYTHING));
 	gather(m, &m->rest);
 	vi_fence_retire(&m->rest, gone);
 	m->to = NULL;

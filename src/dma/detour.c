@@ -115,18 +115,17 @@ static void bursts_resume(const struct vi_burst *paused)
 		vi_burst_renew(&vi_bursts[i]);
 }
 
-/* In a device's call another access of this thread is under way, for which the
- * move waits. */
+/* In a callback on which the move may depend it does not wait. */
 int vi_detour_wait(struct viommu_memory *mem, uint64_t gpa, struct vi_pin *pin)
 {
 	struct vi_burst paused[VI_BURSTS];
-	bool inside = vi_device_inside();
+	bool nowait = vi_nowait();
 
-	if (!inside)
+	if (!nowait)
 		bursts_pause(paused);
 	if (pin)
 		vi_pin_drop(mem->vi, pin);
-	if (inside)
+	if (nowait)
 		return -EBUSY;
 	vi_move_wait(mem, gpa);
 	bursts_resume(paused);

@@ -149,7 +149,9 @@ static int put_mappable(struct vh_shadow *sh, const struct vh_piece *p)
 	return rc;
 }
 
-/* @m is at most as long as its mapping, whose target does not wrap. */
+/* @m is at most as long as its mapping, whose target does not wrap.  A device
+ * that is memory to the guest is code of this process: the host's IOMMU has no
+ * page for it. */
 static int put_region(struct vh_shadow *sh, const struct vh_node *m,
 		      const struct viommu_region *r)
 {
@@ -161,7 +163,7 @@ static int put_region(struct vh_shadow *sh, const struct vh_node *m,
 			      .prot = m->prot & r->prot &
 				      (VIOMMU_READ | VIOMMU_WRITE) };
 
-	if (from > to || !p.prot)
+	if (r->device || from > to || !p.prot)
 		return 0;
 	p.start = m->start + (from - m->gpa);
 	p.last = m->start + (to - m->gpa);

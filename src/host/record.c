@@ -96,8 +96,10 @@ static int on_cut(void *arg, viommu_iova_t start, viommu_iova_t last)
 
 static int on_ram_add(void *arg, const struct viommu_region *region)
 {
+	uint32_t mmio = region->device ? VIOMMU_MMIO : 0;
+
 	say(arg, "ram_add %" PRIx64 "-%" PRIx64 " %s", region->gpa,
-	    region->gpa + (region->len - 1), prot_of(region->prot).s);
+	    region->gpa + (region->len - 1), prot_of(region->prot | mmio).s);
 	return 0;
 }
 

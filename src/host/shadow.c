@@ -224,40 +224,87 @@ static int on_cut(void *arg, viommu_iova_t start, viommu_iova_t last)
 	return rc;
 }
 
-static bool leads_to(const struct vh_node *e, uint64_t gpa, uint64_t last)
+static uint64_t leads_last(const struct vh_node *e)
 {
-	return e->gpa <= last && e->gpa + (e->last - e->start) >= gpa;
+	return e->gpa + (e->last - e->start);
 }
 
-/* The first entries in a row, from @addr on, that lead to [gpa, last]. */
+static bool leads_to(const struct vh_node *e, const struct vh_range *gpa)
+{
+	return e->gpa <= gpa->last && leads_last(e) >= gpa->start;
+}
+
+static bool leads_within(const struct vh_node *e, const struct vh_range *gpa)
+{
+	return e->gpa >= gpa->start && leads_last(e) <= gpa->last;
+}
+
+/* What of @e leads to @gpa. */
+static struct vh_range leading(const struct vh_node *e,
+			       const struct vh_range *gpa)
+{
+	struct vh_range r = { e->start, e->last };
+
+	if (e->gpa < gpa->start)
+		r.start += gpa->start - e->gpa;
+	if (leads_last(e) > gpa->last)
+		r.last -= leads_last(e) - gpa->last;
+	return r;
+}
+
+/* The first entries in a row, from @addr on, that lead to @gpa only; or one of
+ * which a part does.  @goes: what of them does. */
 static bool find_leading(struct vh_shadow *sh, uint64_t addr,
-			 const struct vh_range *gpa, struct vh_range *out)
+			 const struct vh_range *gpa, struct vh_range *out,
+			 struct vh_range *goes)
 {
 	struct vh_node *e = vh_tree_first(sh->entries, addr);
 
-	while (e && !leads_to(e, gpa->start, gpa->last))
+	while (e && !leads_to(e, gpa))
 		e = vh_tree_next(sh->entries, e);
 	if (!e)
 		return false;
-	out->start = e->start;
-	while (e && leads_to(e, gpa->start, gpa->last)) {
-		out->last = e->last;
-		e = vh_tree_next(sh->entries, e);
-	}
+	*out = (struct vh_range){ e->start, e->last };
+	*goes = leading(e, gpa);
+	if (!leads_within(e, gpa))
+		return true;
+	while ((e = vh_tree_next(sh->entries, e)) && leads_within(e, gpa))
+		out->last = goes->last = e->last;
 	return true;
 }
 
-/* A region is one or several whole entries, wherever it is mapped. */
+/* What stays of an entry of which @goes went.  Nobody was asked before, and
+ * memory is given up at any byte: a page of the host that goes in part has no
+ * place in the host. */
+static void restore_sides(struct vh_shadow *sh, const struct vh_range *was,
+			  const struct vh_range *goes)
+{
+	uint64_t off = sh->lim.page - 1;
+	uint64_t start = goes->start & ~off, last = goes->last | off;
+
+	if (start < goes->start)
+		lost(sh, start, goes->start - 1, -ERANGE);
+	if (last > goes->last)
+		lost(sh, goes->last + 1, last, -ERANGE);
+	if (was->start < start)
+		restore(sh, was->start, start - 1);
+	if (was->last > last)
+		restore(sh, last + 1, was->last);
+}
+
+/* Memory goes, wherever it is mapped.  The memory has lost it: what is filled
+ * anew does not lead there. */
 static void ram_forget(struct vh_shadow *sh, uint64_t gpa, uint64_t last,
 		       struct viommu_fence *f)
 {
-	struct vh_range target = { gpa, last }, r;
+	struct vh_range target = { gpa, last }, r, goes;
 	bool stuck = false;
 	uint64_t at = 0;
 
-	while (find_leading(sh, at, &target, &r)) {
+	while (find_leading(sh, at, &target, &r, &goes)) {
 		vh_take_out(sh, &r);
 		stuck = stuck || vh_tree_overlap(sh->entries, r.start, r.last);
+		restore_sides(sh, &r, &goes);
 		if (r.last == UINT64_MAX)
 			break;
 		at = r.last + 1;
@@ -272,6 +319,8 @@ static int on_ram_add(void *arg, const struct viommu_region *region)
 	int rc;
 
 	pthread_mutex_lock(&sh->lock);
+	/* it may have been here before, and be stuck */
+	vh_take_out_stuck(sh);
 	rc = vh_fill(sh, 0, UINT64_MAX, region);
 	if (rc) {
 		sh->st.refused++;

@@ -11,7 +11,7 @@
  *     mapping leads to device memory;
  *   - `entries` is what the kernel has, and an entry that is not stuck is
  *     wholly within one mapping and one region, and leads where they do;
- *   - what is in `mappings` and leads to memory is in `entries`, but for what
+ *   - what is in `mappings` and leads to RAM is in `entries`, but for what
  *     was reported as lost.
  *
  * Locks: the shadow's own, innermost of all that a callback holds but the

@@ -6,6 +6,10 @@
 #include <string.h>
 #include <sys/mman.h>
 
+enum {
+	RAM_SIZE = BANKS * REGIONS * REGION_PAGES * PAGE,
+};
+
 static void trouble(void *arg, enum viommu_shadow_trouble what,
 		    viommu_iova_t start, viommu_iova_t last, int err)
 {
@@ -50,30 +54,94 @@ void fence_run(struct viommu_fence *f)
 
 /* ---- memory ----------------------------------------------------------- */
 
-static uint64_t gpa_of(int region)
+static uint64_t page_of(int region)
 {
-	return (uint64_t)region * REGION_STRIDE * PAGE;
+	return (uint64_t)region * REGION_STRIDE;
+}
+
+/* All regions lie in each bank, one after the other. */
+char *host_at(struct host *h, uint64_t gpage, int bank)
+{
+	uint64_t region = gpage / REGION_STRIDE, page = gpage % REGION_STRIDE;
+
+	assert_true(region < REGIONS && page < REGION_PAGES);
+	return h->ram + (((uint64_t)bank * REGIONS + region) * REGION_PAGES +
+			 page) * PAGE;
 }
 
 char *host_ram(struct host *h, int region, int page)
 {
-	return h->ram + ((size_t)region * REGION_PAGES + (size_t)page) * PAGE;
+	return host_at(h, page_of(region) + (uint64_t)page, 0);
 }
 
 /* Region 2 is read-only. */
-int host_ram_add(struct host *h, int region)
+int host_ram_put(struct host *h, uint64_t gpage, uint64_t n, int bank)
 {
 	struct viommu_region r = { .size = sizeof(r),
-				   .gpa = gpa_of(region),
-				   .len = REGION_PAGES * PAGE,
-				   .host = host_ram(h, region, 0),
-				   .prot = region == 2 ? VIOMMU_READ : RW,
+				   .gpa = gpage * PAGE,
+				   .len = n * PAGE,
+				   .host = host_at(h, gpage, bank),
+				   .prot = gpage / REGION_STRIDE == 2
+						   ? VIOMMU_READ
+						   : RW,
 				   .fd = -1 };
-	int rc = viommu_memory_add(viommu_memory_of(h->vi), &r);
 
-	if (!rc)
-		h->has[region] = true;
-	return rc;
+	/* it ends in the same region */
+	assert_ptr_equal(host_at(h, gpage + n - 1, bank),
+			 (char *)r.host + (n - 1) * PAGE);
+	return viommu_memory_add(viommu_memory_of(h->vi), &r);
+}
+
+/* No shadow may call it. */
+static int device_read(void *arg, uint64_t offset, void *buf, size_t len)
+{
+	(void)arg;
+	(void)offset;
+	(void)buf;
+	(void)len;
+	fail();
+	return -EIO;
+}
+
+static int device_write(void *arg, uint64_t offset, const void *buf, size_t len)
+{
+	(void)arg;
+	(void)offset;
+	(void)buf;
+	(void)len;
+	fail();
+	return -EIO;
+}
+
+int host_device_put(struct host *h, uint64_t gpage, uint64_t n)
+{
+	static const struct viommu_device_ops ops = { .size = sizeof(ops),
+						      .read = device_read,
+						      .write = device_write };
+	struct viommu_region r = { .size = sizeof(r),
+				   .gpa = gpage * PAGE,
+				   .len = n * PAGE,
+				   .prot = RW,
+				   .fd = -1,
+				   .device = &ops };
+
+	return viommu_memory_add(viommu_memory_of(h->vi), &r);
+}
+
+void host_give_up(struct host *h, uint64_t gpage, uint64_t n)
+{
+	struct viommu_fence f;
+
+	viommu_fence_init(&f);
+	assert_int_equal(viommu_memory_give_up(viommu_memory_of(h->vi),
+					       gpage * PAGE, n * PAGE, &f),
+			 0);
+	fence_run(&f);
+}
+
+int host_ram_add(struct host *h, int region)
+{
+	return host_ram_put(h, page_of(region), REGION_PAGES, 0);
 }
 
 void host_ram_remove(struct host *h, int region)
@@ -82,11 +150,10 @@ void host_ram_remove(struct host *h, int region)
 
 	viommu_fence_init(&f);
 	assert_int_equal(viommu_memory_remove(viommu_memory_of(h->vi),
-					      gpa_of(region),
+					      page_of(region) * PAGE,
 					      REGION_PAGES * PAGE, &f),
 			 0);
 	fence_run(&f);
-	h->has[region] = false;
 }
 
 /* ---- life ------------------------------------------------------------- */
@@ -116,9 +183,8 @@ void host_make(struct host *h, const struct host_options *o)
 		sc.page_sizes = ~UINT64_C(0xfff);
 	memset(h, 0, sizeof(*h));
 	kernel_init(&h->k, o->kind);
-	h->ram = mmap(NULL, REGIONS * REGION_PAGES * PAGE,
-		      PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-		      0);
+	h->ram = mmap(NULL, RAM_SIZE, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	assert_ptr_not_equal(h->ram, MAP_FAILED);
 	assert_int_equal(viommu_create(&c, &h->vi), 0);
 	for (int i = 0; i < SPACES; i++)
@@ -187,7 +253,7 @@ void host_end(struct host *h)
 		viommu_space_destroy(h->spaces[i], &f);
 	fence_run(&f);
 	viommu_destroy(h->vi);
-	munmap(h->ram, REGIONS * REGION_PAGES * PAGE);
+	munmap(h->ram, RAM_SIZE);
 	kernel_fini(&h->k);
 }
 
@@ -263,7 +329,8 @@ static struct place expected(struct host *h, const struct viommu_mapping *m,
 	uint32_t prot;
 
 	if (m->prot & VIOMMU_MMIO ||
-	    viommu_memory_next(viommu_memory_of(h->vi), gpa, &r) || r.gpa > gpa)
+	    viommu_memory_next(viommu_memory_of(h->vi), gpa, &r) ||
+	    r.gpa > gpa || r.device)
 		return (struct place){ NULL, 0 };
 	prot = m->prot & r.prot & RW;
 	return (struct place){ prot ? (char *)r.host + (gpa - r.gpa) : NULL,

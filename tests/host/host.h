@@ -27,6 +27,7 @@ enum {
 	REGION_PAGES = 16,
 	/* GPA of region r: r * 32 pages, so a hole follows each */
 	REGION_STRIDE = 32,
+	BANKS = 2, /* of RAM that can be there */
 	SPACES = 3,
 	WINDOW = 160, /* pages of IOVA that tests use */
 };
@@ -39,7 +40,6 @@ struct host {
 	struct viommu_vfio *vfio; /* one of the two */
 	struct viommu_iommufd *iommufd;
 	char *ram;
-	bool has[REGIONS];
 	unsigned lost, stuck, refused; /* as the trouble handler was told */
 	int err;
 	unsigned nexpired;
@@ -68,6 +68,12 @@ void host_end(struct host *h);
 int host_ram_add(struct host *h, int region);
 void host_ram_remove(struct host *h, int region);
 char *host_ram(struct host *h, int region, int page);
+
+/* Parts of regions, by page of GPA; from one bank or the other. */
+int host_ram_put(struct host *h, uint64_t gpage, uint64_t n, int bank);
+int host_device_put(struct host *h, uint64_t gpage, uint64_t n);
+void host_give_up(struct host *h, uint64_t gpage, uint64_t n);
+char *host_at(struct host *h, uint64_t gpage, int bank);
 
 int host_retry(struct host *h);
 struct viommu_shadow_stats host_stats(struct host *h);

@@ -106,6 +106,42 @@ static void a_cut_is_asked_for(void **state)
 	end(&w, &l, r);
 }
 
+static int device_read(void *arg, uint64_t offset, void *buf, size_t len)
+{
+	(void)arg;
+	(void)offset;
+	memset(buf, 0, len);
+	return 0;
+}
+
+static void a_device_and_a_part_of_it_are_told(void **state)
+{
+	static const struct viommu_device_ops ops = { .size = sizeof(ops),
+						      .read = device_read };
+	struct viommu_region region = { .size = sizeof(region),
+					.gpa = 0x100000,
+					.len = 0x4000,
+					.prot = VIOMMU_READ,
+					.fd = -1,
+					.device = &ops };
+	struct viommu_memory *mem;
+	struct viommu_record *r;
+	struct viommu_fence f;
+	struct lines l;
+	struct world w;
+
+	(void)state;
+	begin(&w, &l, &r);
+	mem = viommu_memory_of(w.vi);
+	assert_int_equal(viommu_memory_add(mem, &region), 0);
+	says(&l, "ram_add 100000-103fff rm\n");
+	viommu_fence_init(&f);
+	assert_int_equal(viommu_memory_give_up(mem, 0x101000, 0x1000, &f), 0);
+	fence_run(&f);
+	says(&l, "ram_remove 101000-101fff\n");
+	end(&w, &l, r);
+}
+
 static void memory_is_told(void **state)
 {
 	static char page[4096];
@@ -249,6 +285,7 @@ int main(void)
 		cmocka_unit_test(each_event_is_a_line),
 		cmocka_unit_test(a_cut_is_asked_for),
 		cmocka_unit_test(memory_is_told),
+		cmocka_unit_test(a_device_and_a_part_of_it_are_told),
 		cmocka_unit_test(the_end_is_told),
 		cmocka_unit_test(lines_go_to_a_file),
 		cmocka_unit_test(what_is_wrong_is_refused),

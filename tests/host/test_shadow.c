@@ -14,7 +14,7 @@
 #include <string.h>
 
 enum {
-	STEPS = 800,
+	STEPS = 1200,
 	GPAGES = REGIONS * REGION_STRIDE,
 };
 
@@ -25,7 +25,11 @@ struct stream {
 	bool logging;
 	struct host_options options;
 	bool written[GPAGES]; /* since the last fetch */
-	unsigned refusals, losses, sticks, fetched, gone;
+	bool there[GPAGES];   /* memory, or a device */
+	/* what the device wrote there last; 0: nothing */
+	unsigned char value[GPAGES];
+	unsigned nvalues; /* that it wrote */
+	unsigned refusals, losses, sticks, fetched, gone, given, moved, off;
 };
 
 static uint64_t rnd(struct stream *s, uint64_t n)
@@ -70,9 +74,26 @@ static void dma(struct stream *s)
 
 		if (!p)
 			continue;
-		n = (size_t)(p - s->h.ram) / PAGE;
-		s->written[n / REGION_PAGES * REGION_STRIDE +
-			   n % REGION_PAGES] = true;
+		n = (size_t)(p - s->h.ram) / PAGE % (REGIONS * REGION_PAGES);
+		n = n / REGION_PAGES * REGION_STRIDE + n % REGION_PAGES;
+		s->written[n] = true;
+		s->value[n] = (unsigned char)(s->nvalues++ % 255 + 1);
+		*p = (char)s->value[n];
+	}
+}
+
+/* Wherever memory is now, it has what the device wrote. */
+static void look(struct stream *s)
+{
+	struct viommu_memory *mem = viommu_memory_of(s->h.vi);
+	struct viommu_region r = { .size = sizeof(r) };
+
+	for (uint64_t i = 0; i < GPAGES; i++) {
+		if (!s->value[i])
+			continue;
+		assert_int_equal(viommu_memory_next(mem, i * PAGE, &r), 0);
+		assert_int_equal(((unsigned char *)r.host)[i * PAGE - r.gpa],
+				 s->value[i]);
 	}
 }
 
@@ -144,18 +165,115 @@ static int step_attach(struct stream *s, struct viommu_fence *f)
 	return rc;
 }
 
+/* It is there from now on, or not. */
+static void ram_is(struct stream *s, uint64_t page, uint64_t n, bool there)
+{
+	memset(&s->there[page], there, n);
+	memset(&s->written[page], 0, n);
+	memset(&s->value[page], 0, n);
+}
+
+static int step_region(struct stream *s, struct viommu_fence *f)
+{
+	uint64_t page = rnd(s, REGIONS) * REGION_STRIDE;
+	int rc;
+
+	if (memchr(&s->there[page], true, REGION_PAGES)) {
+		ram_is(s, page, REGION_PAGES, false);
+		return viommu_memory_remove(viommu_memory_of(s->h.vi),
+					    page * PAGE, REGION_PAGES * PAGE,
+					    f);
+	}
+	rc = host_ram_put(&s->h, page, REGION_PAGES, (int)rnd(s, BANKS));
+	if (!rc)
+		ram_is(s, page, REGION_PAGES, true);
+	return rc;
+}
+
+static int step_give_up(struct stream *s, struct viommu_fence *f)
+{
+	uint64_t n = 1 + rnd(s, rnd(s, 3) ? 6 : 20), page = rnd(s, GPAGES - n);
+	bool some = memchr(&s->there[page], true, n);
+	int rc = viommu_memory_give_up(viommu_memory_of(s->h.vi), page * PAGE,
+				       n * PAGE, f);
+
+	assert_int_equal(rc, some ? 0 : -ENOENT);
+	ram_is(s, page, n, false);
+	s->given += some;
+	return 0;
+}
+
+/* Some of a hole comes back, here or there, as RAM or as a device. */
+static int step_put(struct stream *s)
+{
+	uint64_t page = rnd(s, REGIONS) * REGION_STRIDE, last = page, n = 0;
+	uint64_t most = 1 + rnd(s, REGION_PAGES), bank = rnd(s, BANKS + 1);
+	int rc;
+
+	last += REGION_PAGES - 1;
+	page += rnd(s, REGION_PAGES);
+	while (page <= last && s->there[page])
+		page++;
+	while (n < most && page + n <= last && !s->there[page + n])
+		n++;
+	if (!n)
+		return 0;
+	rc = bank < BANKS ? host_ram_put(&s->h, page, n, (int)bank)
+			  : host_device_put(&s->h, page, n);
+	if (!rc)
+		ram_is(s, page, n, true);
+	return rc;
+}
+
+static void moved(void *arg, int rc)
+{
+	struct stream *s = arg;
+
+	s->moved += rc == 0;
+	s->off += rc != 0;
+}
+
+/* From wherever it is; a device has nothing to be copied. */
+static int copy(void *arg, const struct viommu_region *from,
+		const struct viommu_region *to)
+{
+	(void)arg;
+	if (from->host && from->host != to->host)
+		memcpy(to->host, from->host, from->len);
+	return 0;
+}
+
+static int step_move(struct stream *s, struct viommu_fence *f)
+{
+	uint64_t region = rnd(s, REGIONS), at = rnd(s, REGION_PAGES);
+	uint64_t page = region * REGION_STRIDE + at;
+	uint64_t n = 1 + rnd(s, REGION_PAGES - at);
+	struct viommu_move m = { .size = sizeof(m),
+				 .to = { .size = sizeof(m.to),
+					 .gpa = page * PAGE,
+					 .len = n * PAGE,
+					 .host = host_at(&s->h, page,
+							 (int)rnd(s, BANKS)),
+					 .prot = region == 2 ? VIOMMU_READ : RW,
+					 .fd = -1 },
+				 .copy = copy,
+				 .moved = moved,
+				 .arg = s };
+	int rc = viommu_memory_move(viommu_memory_of(s->h.vi), &m, f);
+
+	assert_int_equal(rc, memchr(&s->there[page], false, n) ? -ENOENT : 0);
+	return 0;
+}
+
 static int step_ram(struct stream *s, struct viommu_fence *f)
 {
-	int r = (int)rnd(s, REGIONS), rc;
+	uint64_t what = rnd(s, 10);
 
-	if (!s->h.has[r])
-		return host_ram_add(&s->h, r);
-	rc = viommu_memory_remove(viommu_memory_of(s->h.vi),
-				  (uint64_t)r * REGION_STRIDE * PAGE,
-				  REGION_PAGES * PAGE, f);
-	s->h.has[r] = false;
-	memset(&s->written[r * REGION_STRIDE], 0, REGION_PAGES);
-	return rc;
+	if (what < 1)
+		return step_region(s, f);
+	if (what > 7)
+		return step_move(s, f);
+	return what < 3 ? step_give_up(s, f) : step_put(s);
 }
 
 static int step(struct stream *s, struct viommu_fence *f)
@@ -166,11 +284,11 @@ static int step(struct stream *s, struct viommu_fence *f)
 
 	if (what < 1)
 		return step_attach(s, f);
-	if (what < 2)
-		return step_ram(s, f);
 	if (what < 4)
+		return step_ram(s, f);
+	if (what < 6)
 		return step_remap(s, space, f);
-	if (what < 9)
+	if (what < 11)
 		return step_unmap(s, space, f);
 	return step_map(s, space);
 }
@@ -199,6 +317,27 @@ static void begin_anew(struct stream *s)
 	assert_int_equal(host_add(&s->h, &s->options), 0);
 }
 
+/* All of it anew; it may have become too many entries. */
+static void attach_anew(struct stream *s)
+{
+	struct viommu_fence f;
+	int rc;
+
+	assert_int_equal(host_attach(&s->h, -1), 0);
+	if (s->space < 0)
+		return;
+	rc = host_attach(&s->h, s->space);
+	if (rc) {
+		assert_int_equal(rc, -ENOSPC);
+		assert_int_not_equal(s->options.max_entries, 0);
+		viommu_fence_init(&f);
+		assert_true(viommu_space_unmap(s->h.spaces[s->space], 0,
+					       UINT64_MAX, &f) > 0);
+		fence_run(&f);
+		assert_int_equal(host_attach(&s->h, s->space), 0);
+	}
+}
+
 static void settle(struct stream *s, struct viommu_fence *f, unsigned lost)
 {
 	struct difference d;
@@ -223,16 +362,14 @@ static void settle(struct stream *s, struct viommu_fence *f, unsigned lost)
 	if (s->h.lost == lost && !s->h.stuck)
 		assert_int_equal(d.missing, 0);
 	if (d.missing) {
-		/* all of it anew */
 		s->losses++;
 		if (host_stats(&s->h).gone)
 			begin_anew(s);
-		assert_int_equal(host_attach(&s->h, -1), 0);
-		if (s->space >= 0)
-			assert_int_equal(host_attach(&s->h, s->space), 0);
+		attach_anew(s);
 	}
 	s->h.stuck = 0;
 	host_is_equal(&s->h, s->space);
+	look(s);
 }
 
 static void run(struct stream *s, const struct host_options *o, uint64_t seed,
@@ -242,6 +379,8 @@ static void run(struct stream *s, const struct host_options *o, uint64_t seed,
 	s->x = seed * UINT64_C(0x9e3779b97f4a7c15) + 1;
 	s->options = *o;
 	host_begin(&s->h, o);
+	for (uint64_t r = 0; r < REGIONS; r++)
+		ram_is(s, r * REGION_STRIDE, REGION_PAGES, true);
 	for (int i = 0; i < STEPS; i++) {
 		unsigned lost = s->h.lost;
 		struct viommu_fence f;
@@ -266,7 +405,8 @@ static void run(struct stream *s, const struct host_options *o, uint64_t seed,
 static void streams(enum kernel_kind kind, bool faults)
 {
 	static struct stream s;
-	unsigned sticks = 0, losses = 0, refusals = 0, fetched = 0;
+	unsigned sticks = 0, losses = 0, refusals = 0, fetched = 0, given = 0;
+	unsigned ups = 0, offs = 0;
 
 	for (uint64_t seed = 1; seed <= 24; seed++) {
 		struct host_options o = {
@@ -280,12 +420,22 @@ static void streams(enum kernel_kind kind, bool faults)
 
 		run(&s, &o, seed, faults);
 		sticks += s.sticks;
-		losses += s.losses;
+		/* a cut may be one entry more than there may be, and of memory
+		 * nobody asks before */
+		if (!o.max_entries)
+			losses += s.losses;
 		refusals += s.refusals;
 		fetched += s.fetched;
+		given += s.given;
+		ups += s.moved;
+		offs += s.off;
 	}
-	print_message("# refused %u, lost %u, stuck %u, dirty %u\n", refusals,
-		      losses, sticks, fetched);
+	print_message("# refused %u, lost %u, stuck %u, dirty %u, given %u, "
+		      "moved %u, off %u\n",
+		      refusals, losses, sticks, fetched, given, ups, offs);
+	assert_int_not_equal(given, 0);
+	assert_int_not_equal(ups, 0);
+	assert_true(!faults || offs);
 	assert_int_not_equal(refusals, 0);
 	assert_int_not_equal(fetched, 0);
 	assert_int_equal(sticks != 0, faults);

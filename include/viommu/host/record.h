@@ -14,7 +14,7 @@
  *     cut 1000-17ff                  will be asked for, or was refused by
  *                                    somebody else
  *     unmap 1000-1fff
- *     ram_add 40000-7ffff rw
+ *     ram_add 40000-7ffff rw         with m: a device
  *     ram_remove 40000-7ffff
  *     dirty start 0-ffffffffffffffff start, stop or sync
  *     gone destroyed                 or lost

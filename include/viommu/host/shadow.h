@@ -10,9 +10,10 @@
  *
  * An *entry* is one mapping in the kernel: a piece of a guest's mapping that
  * leads to one region of memory.  Mappings of device memory (VIOMMU_MMIO), and
- * parts that lead to no memory, have none; permissions are those that mapping
- * and region both grant.  The kernel removes whole entries only.  So where a
- * guest takes a part of one, all of it is taken out and what stays is put back:
+ * parts that lead to no memory or to a region that is a device, have none;
+ * permissions are those that mapping and region both grant.  The kernel removes
+ * whole entries only.  So where a guest takes a part of one, or of the memory
+ * that it leads to, all of it is taken out and what stays is put back:
  * meanwhile the device's accesses to what stays fault.  With a piece_size no
  * entry crosses a multiple of it, and taking whole pieces disturbs nothing
  * else, for more entries.
@@ -32,7 +33,8 @@
 VIOMMU_BEGIN_DECLS
 
 enum viommu_shadow_trouble {
-	/** a part of an entry stays mapped for the guest, not in the host; or
+	/** a part of an entry stays mapped for the guest, not in the host,
+	 * which has no room for it, or of whose page memory was given up; or
 	 * everything: what a request took away that was then refused could not
 	 * be put back, and the shadow follows no more (VIOMMU_GONE_LOST) */
 	VIOMMU_SHADOW_LOST,
