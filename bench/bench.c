@@ -132,7 +132,8 @@ static const char *peer_name(const struct row *r)
 {
 	static const char *const names[] = { "-",      "idle",	 "reader",
 					     "bursts", "mapper", "taker",
-					     "memory", "writer" };
+					     "memory", "writer", "putter",
+					     "vcpu" };
 
 	return names[r->peer];
 }

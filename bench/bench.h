@@ -43,6 +43,8 @@ enum peer {
 	PEER_TAKER,  /* 10,000 invalidations a second */
 	PEER_MEMORY, /* 10,000 regions a second come and go */
 	PEER_WRITER, /* stores, one by one */
+	PEER_PUTTER, /* writes other entries of a LINEAR space */
+	PEER_VCPU,   /* calls for other entries of a TCE table */
 };
 
 struct row;
@@ -50,6 +52,8 @@ struct row;
 struct world {
 	struct viommu *vi;
 	struct viommu_space *space;
+	struct viommu_space *linear; /* or NULL */
+	struct viommu_tce *tce;	     /* or NULL */
 	struct viommu_endpoint *ep;
 	struct viommu_dma *live;
 	struct viommu_window window;  /* over all pages */
@@ -146,6 +150,20 @@ void regions_free(struct world *w);
 /* move.c */
 op_fn op_give_up, floor_let_go, op_move, floor_copy;
 void owner_free(struct world *w);
+
+/* linear.c */
+op_fn op_linear_put;
+void puts_elsewhere(struct world *w, unsigned n);
+void linear_free(struct world *w);
+
+/* tce.c */
+op_fn op_tce_put, op_tce_indirect, op_tce_stuff;
+void calls_elsewhere(struct world *w);
+void tce_free(struct world *w);
+
+/* xen.c */
+op_fn op_xen_batch, floor_xen_batch, op_xen_destroy_mapper,
+	op_xen_destroy_owner, op_xen_memory;
 
 /* space.c */
 op_fn op_space_map, op_space_unmap, op_space_map_random, op_space_map_256,

@@ -107,6 +107,32 @@
 			 "viommu_fence_commit viommu_fence_wait"               \
 	}
 
+#define TCE(what, fn, count, bus)                                         \
+	{                                                                 \
+		.name = "TCE " what, .op = fn, ATOMIC, .barrier = FENCED, \
+		.pages = 1, .n = count, .arg = bus,                       \
+		.calls = "viommu_tce_hcall"                               \
+	}
+#define TCE_BESIDE(what, fn, count, bus)                                       \
+	{                                                                      \
+		.name = "TCE " what ", 2 vCPUs", ALONE(fn), .barrier = FENCED, \
+		.pages = 1, .peer = PEER_VCPU, .n = count, .arg = bus          \
+	}
+
+#define XEN(batch)                                                        \
+	{                                                                 \
+		.name = "foreign map + unmap, batch of " #batch,          \
+		.op = op_xen_batch, .floor = floor_xen_batch,             \
+		.floor_name = "reference", .barrier = FENCED, .pages = 1, \
+		.n = 4096, .arg = batch, .calls = "viommu_xen_run"        \
+	}
+#define XEN_DESTROY(who)                                                     \
+	{                                                                    \
+		.name = "foreign " #who " of 100,000 pages destroyed: each", \
+		.op = op_xen_destroy_##who, .barrier = FENCED, .pages = 1,   \
+		.n = 1, .arg = 100000, .calls = "viommu_xen_guest_destroy"   \
+	}
+
 const struct row rows[] = {
 	LOAD_BURST(1, 2.5),
 	LOAD_BURST(SIXTEEN, 3),
@@ -218,9 +244,50 @@ const struct row rows[] = {
 	UNMAP_64(FENCED, PEER_NONE, 50),
 	UNMAP_64(ASYM, PEER_IDLE, 50),
 	UNMAP_64(ASYM, PEER_READER, 50),
+	{ .name = "LINEAR put + clear, committed",
+	  .op = op_linear_put,
+	  ATOMIC,
+	  .barrier = FENCED,
+	  .pages = 1,
+	  .n = 20000,
+	  .calls = "viommu_space_remap viommu_space_unmap "
+		   "viommu_fence_commit viommu_fence_done" },
+	{ .name = "LINEAR put + clear, committed",
+	  .op = op_linear_put,
+	  ATOMIC,
+	  .barrier = ASYM,
+	  .pages = 1,
+	  .n = 20000,
+	  .calls = "viommu_space_remap viommu_space_unmap "
+		   "viommu_fence_commit viommu_fence_done" },
+	{ .name = "LINEAR put + clear, 2 threads",
+	  ALONE(op_linear_put),
+	  .barrier = FENCED,
+	  .pages = 1,
+	  .peer = PEER_PUTTER,
+	  .n = 50000 },
+	TCE("PUT pair", op_tce_put, 20000, 0),
+	TCE("INDIRECT of 512: each", op_tce_indirect, 40, 0),
+	TCE("STUFF of 512: each", op_tce_stuff, 40, 0),
+	TCE("PUT pair, dynamic windows", op_tce_put, 20000, 1),
+	TCE("INDIRECT, dynamic windows", op_tce_indirect, 40, 1),
+	TCE("STUFF, dynamic windows", op_tce_stuff, 40, 1),
+	TCE_BESIDE("PUT pair", op_tce_put, 50000, 0),
+	TCE_BESIDE("INDIRECT of 512", op_tce_indirect, 200, 0),
+	TCE_BESIDE("STUFF of 512", op_tce_stuff, 200, 0),
 	MEMORY_CHANGE(1, "1"),
 	MEMORY_CHANGE(1000, "1,000"),
 	MEMORY_CHANGE(100000, "100,000"),
+	XEN(1),
+	XEN(32),
+	XEN(512),
+	XEN_DESTROY(mapper),
+	XEN_DESTROY(owner),
+	{ .name = "memory a foreign page, bytes",
+	  .op = op_xen_memory,
+	  .pages = 1,
+	  .arg = 100000,
+	  .n = 1 },
 	{ .name = "memory a 4 KiB mapping, bytes",
 	  .op = op_memory,
 	  .aim = { .bytes = 8.1 },

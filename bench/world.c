@@ -155,6 +155,8 @@ void world_free(struct world *w)
 	struct viommu_fence f;
 
 	regions_free(w);
+	linear_free(w);
+	tce_free(w);
 	owner_free(w);
 	for (uint32_t i = 0; i < w->row->live; i++)
 		viommu_dma_unmap(&w->live[i], 0);
@@ -255,6 +257,12 @@ static void peer_work(struct world *w)
 		break;
 	case PEER_TAKER:
 		peer_take(w, space_take);
+		break;
+	case PEER_PUTTER:
+		puts_elsewhere(w, 64);
+		break;
+	case PEER_VCPU:
+		calls_elsewhere(w);
 		break;
 	case PEER_MEMORY:
 		peer_take(w, memory_take);

@@ -33,12 +33,13 @@ struct viommu_dma;
 /**
  * Please let go: a fence waits for this map, and its IOVAs lead elsewhere by
  * now, or nowhere.  Called at most once a map, by whichever thread commits the
- * fence or polls, with no library lock held.  The holder may call
+ * fence or polls, or, if memory is being moved, ends an access or a map or
+ * waits, with no library lock held.  The holder may call
  * viommu_dma_unmap() from within, later, or on another thread, and may map
  * again afterwards, also from within; that may fail, with the reason.
  *
  * viommu_dma_unmap() on another thread waits for this call to return, so it
- * must not take a lock that is held around viommu_dma_unmap(), nor wait for
+ * must not take a lock that is held around a call of this file, nor wait for
  * the map's owner or for a fence; and of maps with revoke it must unmap none
  * but @p d, or two such calls may wait for each other.
  */
@@ -121,8 +122,8 @@ VIOMMU_API VIOMMU_MUST_CHECK int viommu_dma_read(struct viommu_endpoint *ep,
  * @param len  bytes; 0 is fine
  * @return as viommu_dma_read(), -EACCES if some byte is not writable, -EBUSY
  *         (the memory is being moved, and this access must not wait); on error
- *         nothing was written, unless the space changed meanwhile or a device
- *         refused
+ *         nothing was written, unless the space changed meanwhile, its memory
+ *         began to move or a device refused
  *
  * Context: any thread; lock-free; not atomic.
  */
@@ -169,8 +170,10 @@ VIOMMU_API VIOMMU_MUST_CHECK int viommu_dma_store(struct viommu_endpoint *ep,
  * @param size 1, 2, 4 or 8
  * @param old  what is expected; on return, what was there
  * @param val  what to put there if it was
- * @return as viommu_dma_store(), for reading, too; -ENODEV (a device answers
- *         there); compare @p old to know whether it swapped
+ * @return 0, -EFAULT, -EACCES, -EIO, -EINPROGRESS, -EAGAIN and -EBUSY as
+ *         viommu_dma_write(), for reading, too; -EINVAL as viommu_dma_load();
+ *         -ENODEV (a device answers there); compare @p old to know whether it
+ *         swapped
  *
  * Context: any thread; lock-free.
  */

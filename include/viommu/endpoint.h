@@ -31,7 +31,8 @@ enum viommu_verdict {
 };
 
 /** Decide what becomes of an endpoint that does not let go (L9).  Runs on the
- * thread that polls or waits, which holds no library lock; must not wait for a
+ * thread that polls or waits, for a fence or for memory that is moved, which
+ * holds no library lock; must not wait for a
  * fence. */
 typedef enum viommu_verdict viommu_expire_fn(void *arg,
 					     const struct viommu_expiry *e);

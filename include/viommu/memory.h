@@ -69,23 +69,27 @@ struct viommu_region {
 /** What moves: see viommu_memory_move(). */
 struct viommu_move {
 	size_t size; /* sizeof(struct viommu_move) */
-	/** what shall be at to.gpa in the place of what is there */
-	struct viommu_region to;
 	/** Copy one piece: @p from and @p to have the same gpa and len, and are
 	 * where its old and new bytes are (or which device has them: host is
-	 * NULL then).  Nobody writes to either.  NULL: the library copies.
+	 * NULL then).  Nobody writes to either through the library.  NULL: the
+	 * library copies, by memcpy and by the devices' calls.
 	 * @return 0, or -errno: the move is off */
 	int (*copy)(void *arg, const struct viommu_region *from,
 		    const struct viommu_region *to);
-	/** It has happened (0), or is off, and nothing has changed: what copy
-	 * answered, what a notifier answered who was told of the new backing,
-	 * -ETIMEDOUT (a map or access did not end in time) or -ECANCELED (the
-	 * memory was destroyed).  Once, before the fence is done; or NULL */
+	/** It has happened (0), or is off, and what is mapped leads where it
+	 * did: what copy answered, or a device that was to be read or written,
+	 * what a notifier answered who was told of the new place, -EACCES (a
+	 * device cannot be read, or written), -ETIMEDOUT (a map or access did
+	 * not end in time) or -ECANCELED (the memory was destroyed).  Once,
+	 * before the fence is done; or NULL */
 	void (*moved)(void *arg, int rc);
 	void *arg;
 	/** how long a map that is in the way is waited for; 0: the instance's
 	 * fence timeout */
 	uint64_t timeout_ns;
+	uint64_t reserved[2]; /* 0 */
+	/** what shall be at to.gpa in the place of what is there */
+	struct viommu_region to;
 };
 
 /**
@@ -114,7 +118,7 @@ viommu_memory_create(struct viommu *vi, struct viommu_memory **out);
  * Remove all regions and unmake it.  The handle is dead on return.
  *
  * @param mem from viommu_memory_create(); no endpoint that is not destroyed
- *            names it
+ *            names it, and no call does that is under way
  * @param f   fence: once done nobody touches its regions
  *
  * Context: any thread; cannot fail.
@@ -171,8 +175,7 @@ VIOMMU_API VIOMMU_MUST_CHECK int viommu_memory_remove(struct viommu_memory *mem,
  * @param len bytes; holes within are fine
  * @param f   fence: once done nobody touches what was there
  * @return 0, -ENOENT (nothing there), -EBUSY (some of it is being moved),
- *         -EINVAL (len 0, or wraps), -ENOMEM, -ENOSPC (the limit of tables);
- *         on error nothing has changed
+ *         -EINVAL (len 0, or wraps), -ENOMEM; on error nothing has changed
  *
  * Context: any thread; allocates unless it cuts nothing; notifiers are told
  * here, and may sleep.  It takes the same time however much is mapped.
@@ -203,7 +206,11 @@ viommu_memory_give_up(struct viommu_memory *mem, viommu_gpa_t gpa, uint64_t len,
  * holds another that the move waits for: once that is let go of.  An access
  * whose bytes lie in several pieces begins anew after it had to wait, and may
  * have been at a device before.  A device behind a notifier's shadow cannot
- * wait; it faults.
+ * wait; it faults.  RAM that is shown at another GPA, too, must not be written
+ * there meanwhile: nobody waits for that.
+ *
+ * Regions are cut at the ends of the range, and stay so if the move is off;
+ * else what moved is one region.
  *
  * @param mem memory
  * @param m   what, and how; copied
@@ -211,14 +218,16 @@ viommu_memory_give_up(struct viommu_memory *mem, viommu_gpa_t gpa, uint64_t len,
  *            there before, or, if the move is off, what should have come
  * @return 0 (it is under way, or over: moved is called), -ENOENT (some of the
  *         range is not memory), -EBUSY (some of it is being moved), -EINVAL as
- *         viommu_memory_add(), -ERANGE, -EACCES, -EBADF and -EOVERFLOW
- *         likewise, -ENOMEM, -ENOSPC (the limit of tables); on error nothing
- *         has changed
+ *         viommu_memory_add(), or the new place overlaps the old one, -EACCES
+ *         as there, or the library cannot copy to what it may only read,
+ * -ERANGE, -EBADF and -EOVERFLOW as viommu_memory_add(), -ENOMEM; on error
+ * nothing has changed
  *
  * Context: any thread that is in no burst, access or device callback; does not
  * wait for accesses.  copy and moved run here, or on the thread whose access,
- * map or hold was the last in the way, with no library lock held; they must not
- * wait for a fence, nor write to the range through the library.
+ * map or hold was the last in the way, or that polls or waits, with no library
+ * lock held; they must not wait for a fence, nor write to the range through the
+ * library.
  */
 VIOMMU_API VIOMMU_MUST_CHECK int viommu_memory_move(struct viommu_memory *mem,
 						    const struct viommu_move *m,

@@ -11,6 +11,15 @@
  * ones are never merged.  An unmap that would cut one does what the space's
  * policy says.
  *
+ * A LINEAR space is a flat table: one page size, and each page is a mapping of
+ * its own, however many one call makes.  Its entries are there from its
+ * creation on, and count as mappings for as long as it is, so that no map,
+ * remap or unmap fails for the lack of tables or mappings, or allocates.
+ * Calls that have no page in common go on at the same time, most of them; of
+ * two that have, one is first in all pages.  Each page changes in one step, but
+ * not all of a call's in the same one: an access across two may see the one as
+ * it was and the other as it is.
+ *
  * A REMOTE space is filled by somebody else, who is asked.  An access that
  * finds nothing mapped calls the space's miss handler, once for each page
  * however many accesses want it, and fails with -EINPROGRESS; map or remap
@@ -32,6 +41,8 @@ enum viommu_space_kind {
 	VIOMMU_SPACE_IDENTITY,
 	/** as MAPPED, and what is not mapped is asked for */
 	VIOMMU_SPACE_REMOTE,
+	/** ours: an entry a page, all of them there from the start */
+	VIOMMU_SPACE_LINEAR,
 };
 
 /** What an unmap does that would cut a mapping. */
@@ -70,15 +81,15 @@ typedef void viommu_settled_fn(void *arg, const struct viommu_miss *m, int rc);
 struct viommu_space_config {
 	size_t size;	     /* sizeof(struct viommu_space_config) */
 	uint32_t kind;	     /* enum viommu_space_kind */
-	uint32_t policy;     /* enum viommu_space_policy */
+	uint32_t policy;     /* enum viommu_space_policy; LINEAR: REFUSE */
 	viommu_iova_t start; /* aperture; both 0: everything */
-	viommu_iova_t last;
+	viommu_iova_t last;  /* LINEAR: given, whole pages */
 	/** bit n: pages of 2^n bytes; the lowest is the granule, down to one
-	 * byte; 0 is refused */
+	 * byte; 0 is refused.  LINEAR: exactly one bit, 12 to 34 */
 	uint64_t page_sizes;
 	/** of this space; 0: the instance's limit only.  Tables are limited
 	 * with them: 4,096, and one more for each 16 of max_mappings, here
-	 * and in the instance */
+	 * and in the instance.  LINEAR: at least the pages of the aperture */
 	uint64_t max_mappings;
 	/** REMOTE: whom to ask (must not be NULL), whom to tell (may be) */
 	viommu_miss_fn *miss;
@@ -114,7 +125,10 @@ struct viommu_space_stats {
  * @param out the new space, owned by the caller
  * @return 0, -EINVAL (unknown kind, policy or option, last < start, no page
  *         size, a granule above 2^30, a miss handler that is missing or that
- *         belongs to no REMOTE space, or more than 2^20 misses), -ENOMEM
+ *         belongs to no REMOTE space, or more than 2^20 misses; LINEAR: what
+ *         struct viommu_space_config says of it), -ENOSPC (LINEAR: the
+ *         aperture has more pages than there may be mappings, or the limit of
+ *         tables), -ENOMEM
  *
  * Context: any thread.
  */
@@ -137,7 +151,7 @@ VIOMMU_API void viommu_space_destroy(struct viommu_space *space,
 /**
  * Add a mapping, all of it or none.
  *
- * @param space MAPPED or REMOTE
+ * @param space MAPPED, REMOTE or LINEAR
  * @param m     start, last + 1 and gpa are multiples of the granule
  * @return 0, -EINVAL (last < start, no or unknown prot, or an IDENTITY space),
  *         -ERANGE (off the granule, outside the aperture, gpa wraps; or, with
@@ -146,9 +160,10 @@ VIOMMU_API void viommu_space_destroy(struct viommu_space *space,
  *         -EEXIST (overlaps a mapping), -ENOSPC (max_mappings, or the limit of
  *         tables), -ENOMEM; or what a notifier answered (notifier.h)
  *
- * Context: any thread; writers of one space take turns, DMA goes on.  In a
- * REMOTE space settled handlers may run here.  Where notifiers follow the space
- * they are called here, by whoever changes it, and may sleep.
+ * Context: any thread; writers of one space take turns, of a LINEAR one those
+ * of the same entries; DMA goes on.  In a REMOTE space settled handlers may run
+ * here.  Where notifiers follow the space they are called here, by whoever
+ * changes it, and may sleep.
  */
 VIOMMU_API VIOMMU_MUST_CHECK int
 viommu_space_map(struct viommu_space *space, const struct viommu_mapping *m);
@@ -157,7 +172,7 @@ viommu_space_map(struct viommu_space *space, const struct viommu_mapping *m);
  * Map pieces of memory to IOVAs in a row, all of them or none.  Pieces that
  * follow each other in memory, too, become one mapping.
  *
- * @param space MAPPED or REMOTE
+ * @param space MAPPED, REMOTE or LINEAR
  * @param iova  of the first byte
  * @param prot  of all
  * @param list  each gpa and len is a multiple of the granule
@@ -176,17 +191,20 @@ viommu_space_map_list(struct viommu_space *space, viommu_iova_t iova,
  * Put a mapping in the place of whatever is there, in one step: each access
  * sees all of the old or all of the new.
  *
+ * In a LINEAR space each page is a step.  Should a notifier refuse one, those
+ * before it have been replaced, and @p f gathers them.
+ *
  * Mappings that reach beyond m are cut by the space's policy: REFUSE refuses,
  * SPLIT cuts, WHOLE_PAGE cuts between pages and refuses within one, of which
  * otherwise a part would go that nobody asked for.
  *
- * @param space MAPPED or REMOTE
+ * @param space MAPPED, REMOTE or LINEAR
  * @param m     as for viommu_space_map()
  * @param f     fence: gathers what m covers; once done, nobody uses what was
  *              there
  * @return as viommu_space_map(), but never -EEXIST; -ERANGE also if the policy
- *         refuses a cut; on error nothing has changed, but if a notifier
- *         refused, it may hold @p f, which has to be committed
+ *         refuses a cut; on error nothing has changed (LINEAR: see above), but
+ *         if a notifier refused, it may hold @p f, which has to be committed
  *
  * Context: as viommu_space_map(); new accesses may go on through the old
  * mapping until @p f is committed.
@@ -200,7 +218,7 @@ viommu_space_remap(struct viommu_space *space, const struct viommu_mapping *m,
  * cut a mapping the policy says what goes: nothing (REFUSE), exactly the range
  * (SPLIT), or all pages that it touches (WHOLE_PAGE).
  *
- * @param space MAPPED or REMOTE
+ * @param space MAPPED, REMOTE or LINEAR
  * @param start first byte, any
  * @param last  last byte, any
  * @param f     fence: gathers [start, last], or what more was removed, also

@@ -60,8 +60,8 @@ VIOMMU_API void viommu_window_close(struct viommu_window *w);
  * @param buf    to
  * @param len    bytes; 0 is fine
  * @return 0, -ERANGE (not all inside the window), -EINVAL (not opened for
- *         READ), -EFAULT, -EACCES, -EIO, -EINPROGRESS and -EAGAIN as
- *         viommu_dma_read()
+ *         READ), -EFAULT, -EACCES, -EIO, -EINPROGRESS, -EAGAIN and
+ *         -ELOOP as viommu_dma_read()
  *
  * Context: as viommu_dma_read().
  */
@@ -76,7 +76,8 @@ VIOMMU_API VIOMMU_MUST_CHECK int viommu_window_read(struct viommu_window *w,
  * @param offset from its first byte
  * @param buf    from
  * @param len    bytes; 0 is fine
- * @return as viommu_window_read(), for WRITE and as viommu_dma_write()
+ * @return as viommu_window_read(), for WRITE and as viommu_dma_write(); -EBUSY
+ *         as there
  *
  * Context: as viommu_dma_write().
  */
@@ -108,7 +109,8 @@ VIOMMU_API VIOMMU_MUST_CHECK int viommu_window_load(struct viommu_window *w,
  * @param offset such that the IOVA is a multiple of @p size
  * @param size   1, 2, 4 or 8
  * @param val    the value, host order
- * @return as viommu_window_write(), -EINVAL also as viommu_dma_store()
+ * @return as viommu_window_write(), -EINVAL and -EBUSY also as
+ *         viommu_dma_store()
  *
  * Context: as viommu_dma_store().
  */

@@ -62,6 +62,15 @@ enum vi_mutant {
 	VI_MUTANT_HOLD_NO_SETTLE = 19,	/* a release wakes nobody */
 	VI_MUTANT_HOLD_FENCE_ONLY = 20, /* in the way of its own fence only */
 	VI_MUTANT_HOLD_UNWATCH_EARLY = 21, /* who leaves, before it is told */
+	VI_MUTANT_LINEAR_GENERATION_FIRST = 22, /* before the entry changes */
+	VI_MUTANT_LINEAR_UNSEEN = 23,	   /* who comes passes writers by */
+	VI_MUTANT_MOVE_EARLY_PUBLISH = 24, /* the new place, before the copy */
+	VI_MUTANT_MOVE_NO_GENERATION = 25, /* leaves change, and nobody knows */
+	VI_MUTANT_MOVE_NO_REST = 26,	   /* the old place is left too early */
+	VI_MUTANT_MOVE_NO_DRAIN = 27,	   /* copied while it is written */
+	VI_MUTANT_MOVE_ONE_STEP = 28, /* written before the old is forgotten */
+	VI_MUTANT_MOVE_NO_PAUSE = 29, /* a burst waits for itself */
+	VI_MUTANT_GIVE_UP_TELL_FIRST = 30, /* the generation, then the table */
 };
 #ifndef VI_MUTANT
 #define VI_MUTANT 0

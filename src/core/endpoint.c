@@ -155,22 +155,22 @@ static void spaces_lock(struct viommu_space *a,
 			struct viommu_space *b) VI_NO_ANALYSIS
 {
 	if (b && (!a || b < a)) {
-		vi_lock(&b->lock);
+		vi_space_lock(b);
 		b = NULL;
 	}
 	if (a)
-		vi_lock(&a->lock);
+		vi_space_lock(a);
 	if (b)
-		vi_lock(&b->lock);
+		vi_space_lock(b);
 }
 
 static void spaces_unlock(struct viommu_space *a,
 			  struct viommu_space *b) VI_NO_ANALYSIS
 {
 	if (a)
-		vi_unlock(&a->lock);
+		vi_space_unlock(a);
 	if (b)
-		vi_unlock(&b->lock);
+		vi_space_unlock(b);
 }
 
 /*

@@ -69,6 +69,7 @@ struct fence {
 	uint32_t n;
 	_Atomic(bool) has_failed;
 	bool writers; /* ... only are in its way, of held maps */
+	bool move;    /* it is a move's own */
 	struct vi_extent what[EXTENTS];
 };
 _Static_assert(sizeof(struct fence) <= sizeof(struct viommu_fence),
@@ -172,6 +173,11 @@ void vi_fence_retire(struct viommu_fence *pub, struct vi_retire *list)
 void vi_fence_writers_only(struct viommu_fence *pub)
 {
 	fence_of(pub)->writers = true;
+}
+
+void vi_fence_of_move(struct viommu_fence *pub)
+{
+	fence_of(pub)->move = true;
 }
 
 /* ---- done ------------------------------------------------------------- */
@@ -318,45 +324,51 @@ static void fence_complete(struct fence *f)
 	}
 }
 
-/* What somebody found to be done, and is telling of one by one.  On his stack,
- * and in vi->settling, from where others may take one. */
+/*
+ * What somebody found to be done, and is telling of one by one.  On his stack,
+ * and in vi->settling: others take moves' fences from there, so that none comes
+ * after a callback that waits for it.
+ */
 struct settling {
-	struct vi_list link, ready;
+	struct vi_list link;
+	struct vi_list moves, ready;
 };
 
-static struct fence *ready_take_locked(struct settling *s)
+static struct fence *take_first(struct vi_list *l)
 {
 	struct fence *f;
 
-	if (vi_list_empty(&s->ready))
+	if (vi_list_empty(l))
 		return NULL;
-	f = vi_list_of(s->ready.next, struct fence, pending);
+	f = vi_list_of(l->next, struct fence, pending);
 	vi_list_remove(&f->pending);
 	return f;
 }
 
 /* The next of its own; NULL: there are no more, and it is out of the list. */
-static struct fence *ready_next(struct viommu *vi, struct settling *s)
+static struct fence *settling_next(struct viommu *vi, struct settling *s)
 {
 	struct fence *f;
 
 	vi_lock(&vi->pending_lock);
-	f = ready_take_locked(s);
+	f = take_first(&s->moves);
+	if (!f)
+		f = take_first(&s->ready);
 	if (!f)
 		vi_list_remove(&s->link);
 	vi_unlock(&vi->pending_lock);
 	return f;
 }
 
-/* Anybody's. */
-static struct fence *ready_any(struct viommu *vi)
+/* A move's, anybody's. */
+static struct fence *settling_move(struct viommu *vi)
 {
 	struct fence *f = NULL;
 	struct vi_list *l;
 
 	vi_lock(&vi->pending_lock);
 	vi_list_for_each (l, &vi->settling) {
-		f = ready_take_locked(vi_list_of(l, struct settling, link));
+		f = take_first(&vi_list_of(l, struct settling, link)->moves);
 		if (f)
 			break;
 	}
@@ -368,7 +380,7 @@ void vi_fence_help(struct viommu *vi)
 {
 	struct fence *f;
 
-	while ((f = ready_any(vi)))
+	while ((f = settling_move(vi)))
 		fence_complete(f);
 }
 
@@ -378,6 +390,7 @@ void vi_fence_settle(struct viommu *vi, const struct vi_held *gone)
 	struct settling s;
 	struct fence *done;
 
+	vi_list_init(&s.moves);
 	vi_list_init(&s.ready);
 	vi_lock(&vi->pending_lock);
 	for (l = vi->pending.next; l != &vi->pending; l = next) {
@@ -389,12 +402,15 @@ void vi_fence_settle(struct viommu *vi, const struct vi_held *gone)
 		vi_list_remove(l);
 		/* those without a callback first: callbacks may take long, and
 		 * may wait for one of them */
-		vi_list_add_tail(f->done ? &s.ready : s.ready.next, l);
+		vi_list_add_tail(f->move   ? &s.moves
+				 : f->done ? &s.ready
+					   : s.ready.next,
+				 l);
 		atomic_fetch_sub(&vi->npending, 1);
 	}
 	vi_list_add_tail(&vi->settling, &s.link);
 	vi_unlock(&vi->pending_lock);
-	while ((done = ready_next(vi, &s)))
+	while ((done = settling_next(vi, &s)))
 		fence_complete(done);
 }
 
@@ -725,17 +741,32 @@ static bool overdue_ask(struct viommu *vi, struct overdue *o)
 	return given_up;
 }
 
+/* Once, whoever comes first: several may poll, and have asked. */
 static void overdue_fail(struct viommu *vi, struct fence *f)
 {
+	bool again;
+
 	vi_lock(&vi->pending_lock);
-	atomic_store(&f->has_failed, true);
+	again = atomic_exchange(&f->has_failed, true);
 	f->due = f->deadline = UINT64_MAX;
 	vi_signal_all(&vi->done);
 	vi_unlock(&vi->pending_lock);
+	if (again)
+		return;
 	atomic_fetch_add_explicit(&vi->fences_failed, 1, memory_order_relaxed);
 	VI_PROBE1(fence_failed, f);
 	if (f->failed)
 		f->failed((struct viommu_fence *)(void *)f, f->arg);
+}
+
+void vi_fence_fail(struct viommu_fence *pub)
+{
+	struct fence *f = fence_of(pub);
+
+	/* one that is not committed is its owner's still, and has a deadline
+	 * to come */
+	if (atomic_load(&f->state) == COMMITTED)
+		overdue_fail(f->vi, f);
 }
 
 static void overdue_handle(struct viommu *vi, struct overdue *o)

@@ -18,6 +18,10 @@ void vi_fence_retire(struct viommu_fence *f, struct vi_retire *list);
 /* Maps that are held for reading only are not in its way.  Before commit. */
 void vi_fence_writers_only(struct viommu_fence *f);
 
+/* It is a move's own: told of before others, and by who waits for one.  Before
+ * commit. */
+void vi_fence_of_move(struct viommu_fence *f);
+
 /* viommu_fence_release(), less settling. */
 void vi_fence_unhold(struct viommu_fence *f);
 
@@ -25,11 +29,8 @@ void vi_fence_unhold(struct viommu_fence *f);
  * it only?  Their callbacks run. */
 void vi_fence_settle(struct viommu *vi, const struct vi_held *gone);
 
-/*
- * Tell of those that are done, in the place of who found them: of whom this
- * thread may be one, and wait, in the callback of one, for another that comes
- * after it.
- */
+/* Tell of those moves' fences that are done, in the place of who found that:
+ * who may be this very thread, in the callback of another. */
 void vi_fence_help(struct viommu *vi);
 
 /*
@@ -51,6 +52,10 @@ uint64_t vi_fence_deadline(struct viommu *vi);
  * look again, on CLOCK_MONOTONIC, or UINT64_MAX. */
 void vi_fence_look(struct viommu *vi);
 uint64_t vi_fence_wake(struct viommu *vi);
+
+/* Somebody whom @f, which is held, waits for has been given up: it has failed.
+ */
+void vi_fence_fail(struct viommu_fence *f);
 
 /* L9: deadlines up to @now have passed.  Callbacks run. */
 void vi_fence_expire(struct viommu *vi, uint64_t now);

@@ -271,20 +271,17 @@ void vi_memory_take_locked(struct viommu_memory *mem, struct vi_region *r,
 }
 
 static void region_take_locked(struct viommu_memory *mem, struct vi_region *r,
-			       struct viommu_fence *f, struct vi_retire **gone)
-	VI_REQUIRES(&mem->lock)
+			       struct vi_retire **gone) VI_REQUIRES(&mem->lock)
 {
 	struct vi_removed removed = { 0 };
 
 	vi_radix_unmap(&mem->table, r->gpa, r->last, gone, &removed);
-	vi_fence_gather(f, mem->vi,
-			&(struct vi_extent){
-				.mem = mem, .start = r->gpa, .last = r->last });
 	vi_memory_take_locked(mem, r, gone);
 }
 
 /* Take those in [gpa, last] out, which cuts none; they and the tables they
- * leave go with @f. */
+ * leave go with @f.  Holes are gathered, too: what went there before may still
+ * be waited for. */
 static void regions_remove_locked(struct viommu_memory *mem, uint64_t gpa,
 				  uint64_t last, struct viommu_fence *f)
 	VI_REQUIRES(&mem->lock)
@@ -292,13 +289,19 @@ static void regions_remove_locked(struct viommu_memory *mem, uint64_t gpa,
 	struct vi_region *r = vi_memory_first_locked(mem, gpa, last), *next;
 	struct vi_retire *gone = NULL;
 
+	if (VI_MUTANT == VI_MUTANT_GIVE_UP_TELL_FIRST)
+		vi_memory_changed(mem);
 	for (; r; r = next) {
 		next = vi_memory_after_locked(mem, r, last);
-		region_take_locked(mem, r, f, &gone);
+		region_take_locked(mem, r, &gone);
 	}
 	if (!gone)
 		return;
-	vi_memory_changed(mem);
+	if (VI_MUTANT != VI_MUTANT_GIVE_UP_TELL_FIRST)
+		vi_memory_changed(mem);
+	vi_fence_gather(
+		f, mem->vi,
+		&(struct vi_extent){ .mem = mem, .start = gpa, .last = last });
 	vi_fence_retire(f, gone);
 }
 

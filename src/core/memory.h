@@ -55,6 +55,9 @@ struct viommu_memory {
 	 * ever have the same, nor is it 0 */
 	_Atomic(uint64_t) generation;
 	struct vi_radix table; /* writers: lock */
+	/* odd while leaves are made to lead elsewhere, one by one: until then
+	 * what is next to each other may not seem so */
+	_Atomic(uint64_t) turns;
 
 	_Alignas(64) struct vi_lock lock;
 	struct vi_itree by_gpa;	 /* VI_GUARDED(lock) */

@@ -89,23 +89,25 @@ bool vi_move_hides_locked(struct viommu_memory *mem, const struct vi_region *r)
 	return m && m->still;
 }
 
-bool vi_move_awaits(struct viommu_memory *mem, uint64_t gpa,
-		    const struct viommu_endpoint *ep)
+bool vi_move_awaits(struct viommu_memory *mem, const struct viommu_endpoint *ep)
 {
 	struct vi_extent what = { .mem = mem };
 	const struct vi_taking t = {
 		.seq = UINT64_MAX, .what = &what, .n = 1, .writers = true
 	};
-	const struct vi_move *m;
+	bool awaits = false;
+	struct vi_list *l;
 
 	vi_lock(&mem->lock);
-	m = vi_move_find_locked(mem, gpa, gpa);
-	if (m) {
+	vi_list_for_each (l, &mem->moves) {
+		const struct vi_move *m = vi_list_of(l, struct vi_move, link);
+
 		what.start = m->gpa;
 		what.last = m->last;
+		awaits = awaits || vi_pin_holds(mem->vi, &t, ep);
 	}
 	vi_unlock(&mem->lock);
-	return m && vi_pin_holds(mem->vi, &t, ep);
+	return awaits;
 }
 
 void vi_moves_cancel_locked(struct viommu_memory *mem, struct viommu_fence *f)
@@ -200,7 +202,8 @@ static void protect_locked(struct viommu_memory *mem, struct vi_move *m,
 	for (; r; r = vi_memory_after_locked(mem, r, m->last))
 		vi_radix_protect(&mem->table, r->gpa, r->last,
 				 leaf_prot(r, may));
-	vi_memory_changed(mem);
+	if (VI_MUTANT != VI_MUTANT_MOVE_NO_GENERATION)
+		vi_memory_changed(mem);
 }
 
 static void over_locked(struct viommu_memory *mem, struct vi_move *m)
@@ -285,6 +288,7 @@ static void drain_commit(struct vi_move *m, struct viommu_fence *drain,
 
 	viommu_fence_set_timeout(drain, m->cfg.timeout_ns);
 	viommu_fence_set_failed(drain, drain_failed);
+	vi_fence_of_move(drain);
 	vi_memory_get(mem);
 	viommu_fence_commit(drain, done, m);
 	/* the move may be over, and gone */
@@ -337,7 +341,8 @@ static int copy(void *arg, const struct viommu_region *from,
 
 	(void)arg;
 	if (from->host && to->host) {
-		memcpy(to->host, from->host, from->len);
+		if (from->host != to->host)
+			memcpy(to->host, from->host, from->len);
 		return 0;
 	}
 	if (!devices_do(from->device, to->device))
@@ -349,7 +354,7 @@ static int copy(void *arg, const struct viommu_region *from,
 		if (!rc)
 			rc = bytes_write(to, at, buf, n);
 	}
-	return rc > 0 ? -EIO : rc;
+	return rc;
 }
 
 /* Piece by piece.  Regions in the range stay: they are busy, and the memory's
@@ -377,18 +382,29 @@ static int copy_all(struct vi_move *m)
 		vi_nowait_begin();
 		rc = (m->cfg.copy ? m->cfg.copy : copy)(m->cfg.arg, &from, &to);
 		vi_nowait_end();
+		rc = rc > 0 ? -EIO : rc;
 	} while (!rc && at - 1 < m->last);
 	return rc;
 }
 
 /* ---- publish ---------------------------------------------------------- */
 
+/* L9: who reads in the old place did not stop in time. */
+static void rest_failed(struct viommu_fence *rest, void *arg)
+{
+	const struct vi_move *m = arg;
+
+	(void)rest;
+	vi_fence_fail(m->f);
+}
+
 static void rest_done(struct viommu_fence *rest, void *arg)
 {
 	struct vi_move *m = arg;
 
 	(void)rest;
-	let_go(m);
+	if (VI_MUTANT != VI_MUTANT_MOVE_NO_REST)
+		let_go(m);
 	move_free(m);
 }
 
@@ -401,6 +417,17 @@ static bool was_device_locked(struct viommu_memory *mem, struct vi_move *m)
 	while (r && !r->device)
 		r = vi_memory_after_locked(mem, r, m->last);
 	return r;
+}
+
+/* Leaves lead to the new place, where no more than @may be done. */
+static void retarget_locked(struct viommu_memory *mem, struct vi_move *m,
+			    enum may may) VI_REQUIRES(&mem->lock)
+{
+	atomic_fetch_add(&mem->turns, 1);
+	vi_radix_retarget(&mem->table, m->gpa, m->last,
+			  m->to->device ? m->gpa : m->to->host.start,
+			  leaf_prot(m->to, may));
+	atomic_fetch_add(&mem->turns, 1);
 }
 
 /* The new region in the place of the old ones. */
@@ -418,9 +445,8 @@ static void publish_locked(struct viommu_memory *mem, struct vi_move *m)
 		vi_memory_take_locked(mem, r, &gone);
 	}
 	vi_memory_insert_locked(mem, to);
-	vi_radix_retarget(&mem->table, m->gpa, m->last,
-			  to->device ? m->gpa : to->host.start,
-			  leaf_prot(to, READ));
+	retarget_locked(mem, m,
+			VI_MUTANT == VI_MUTANT_MOVE_ONE_STEP ? ANYTHING : READ);
 	if (mark && vi_dirty_on(mem))
 		vi_dirty_mark_slow(mem, m->gpa, m->last - m->gpa + 1);
 	vi_memory_changed(mem);
@@ -473,6 +499,10 @@ static void written(struct viommu_fence *writes, void *arg)
 		return;
 	}
 	tell(m, 0);
+	if (VI_MUTANT == VI_MUTANT_MOVE_NO_REST)
+		let_go(m);
+	viommu_fence_set_failed(&m->rest, rest_failed);
+	vi_fence_of_move(&m->rest);
 	viommu_fence_commit(&m->rest, rest_done, m);
 }
 
@@ -492,7 +522,11 @@ static void unmapped(struct viommu_fence *maps, void *arg)
 	vi_lock(&mem->lock);
 	m->still = true;
 	protect_locked(mem, m, READ);
-	gather(m, &m->writes);
+	if (VI_MUTANT == VI_MUTANT_MOVE_EARLY_PUBLISH)
+		retarget_locked(mem, m, ANYTHING);
+	vi_fence_gather(&m->writes, mem->vi, NULL);
+	if (VI_MUTANT != VI_MUTANT_MOVE_NO_DRAIN)
+		gather(m, &m->writes);
 	vi_unlock(&mem->lock);
 	vi_notify_ram_remove(mem, m->gpa, m->last, &m->writes);
 	vi_unlock(&mem->vi->notify_lock);
@@ -517,11 +551,29 @@ static int range_check_locked(struct viommu_memory *mem, uint64_t gpa,
 	return vi_move_find_locked(mem, gpa, last) ? -EBUSY : 0;
 }
 
+/* Is any byte of the new place another one's in the old? */
+static bool places_clash_locked(struct viommu_memory *mem,
+				const struct vi_move *m) VI_REQUIRES(&mem->lock)
+{
+	const struct vi_region *to = m->to, *r;
+
+	r = vi_memory_first_locked(mem, m->gpa, m->last);
+	for (; r && !to->device; r = vi_memory_after_locked(mem, r, m->last))
+		if (!r->device &&
+		    r->host.start - r->gpa != to->host.start - to->gpa &&
+		    vi_overlap(r->host.start, r->host.last, to->host.start,
+			       to->host.last))
+			return true;
+	return false;
+}
+
 static int begin_locked(struct viommu_memory *mem, struct vi_move *m)
 	VI_REQUIRES(&mem->lock)
 {
 	int rc = range_check_locked(mem, m->gpa, m->last);
 
+	if (!rc && places_clash_locked(mem, m))
+		rc = -EINVAL;
 	if (!rc && !m->to->device &&
 	    !vi_radix_fits(&mem->table, m->gpa, m->to->host.start))
 		rc = -EOVERFLOW;
@@ -555,6 +607,10 @@ static int move_make(struct viommu_memory *mem, const struct viommu_move *cfg,
 	struct vi_move *m;
 	int rc = vi_region_check(&to, &cfg->to);
 
+	/* it is mapped as it may be used, and is to be copied to */
+	if (!rc && !cfg->copy && !to.device && !to.host &&
+	    !(to.prot & VIOMMU_WRITE))
+		rc = -EACCES;
 	if (rc)
 		return rc;
 	m = vi_alloc(&mem->vi->env, sizeof(*m), _Alignof(max_align_t));
@@ -585,7 +641,8 @@ int viommu_memory_move(struct viommu_memory *mem, const struct viommu_move *in,
 	struct vi_move *m;
 	int rc;
 
-	if (vi_opts_copy(&cfg, sizeof(cfg), in, in->size, sizeof(cfg)))
+	if (vi_opts_copy(&cfg, sizeof(cfg), in, in->size, sizeof(cfg)) ||
+	    cfg.reserved[0] || cfg.reserved[1])
 		return -EINVAL;
 	rc = move_make(mem, &cfg, &m);
 	if (rc)
@@ -596,7 +653,8 @@ int viommu_memory_move(struct viommu_memory *mem, const struct viommu_move *in,
 		move_free(m);
 		return rc;
 	}
-	gather(m, f);
+	/* it waits for the move's own, by being held */
+	vi_fence_gather(f, mem->vi, NULL);
 	m->f = f;
 	viommu_fence_hold(f);
 	vi_fence_writers_only(&m->maps);

@@ -14,9 +14,9 @@ struct vi_move *vi_move_find_locked(struct viommu_memory *mem, uint64_t gpa,
 bool vi_move_hides_locked(struct viommu_memory *mem, const struct vi_region *r)
 	VI_REQUIRES(&mem->lock);
 
-/* Does what moves @gpa wait for a map of @ep, or of this thread's, which must
- * not wait for it then? */
-bool vi_move_awaits(struct viommu_memory *mem, uint64_t gpa,
+/* Does any move wait for a map of @ep, or of this thread's, who must wait for
+ * none then? */
+bool vi_move_awaits(struct viommu_memory *mem,
 		    const struct viommu_endpoint *ep);
 
 /* The memory is being destroyed: all are off, and @f, which has gathered, waits

@@ -179,9 +179,9 @@ static struct replay replay_of(struct viommu_space *s, uint64_t start,
 
 static void watch(struct viommu_space *s, int n)
 {
-	vi_lock(&s->lock);
+	vi_space_lock(s);
 	s->watched = (uint32_t)((int)s->watched + n);
-	vi_unlock(&s->lock);
+	vi_space_unlock(s);
 }
 
 static void gone(struct viommu_notifier *n, enum viommu_gone why)

@@ -5,6 +5,7 @@
 
 #include "base/range.h"
 #include "core/instance.h"
+#include "core/linear.h"
 
 enum {
 	CREDIT = 64, /* mappings that a space takes ahead */
@@ -107,6 +108,9 @@ void vi_quota_read_stats(struct viommu *vi, struct viommu_stats *out)
 		vi_lock(&s->lock);
 		out->mapped += s->mapped;
 		out->unmapped += s->unmapped;
+		if (s->linear)
+			vi_linear_count(s->linear, &out->mapped,
+					&out->unmapped);
 		vi_unlock(&s->lock);
 	}
 	vi_unlock(&vi->lock);

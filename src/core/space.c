@@ -22,6 +22,7 @@
 #include "core/endpoint.h"
 #include "core/fence.h"
 #include "core/instance.h"
+#include "core/linear.h"
 #include "core/miss.h"
 #include "core/notifier.h"
 #include "core/quota.h"
@@ -41,6 +42,7 @@ static void space_free(struct vi_retire *retire)
 		vi_list_of(retire, struct viommu_space, retire);
 
 	vi_radix_fini(&s->table);
+	vi_linear_free(s);
 	vi_lock_fini(&s->lock);
 	vi_free(&s->vi->env, s);
 }
@@ -49,10 +51,13 @@ static int config_check(struct viommu_space_config *c,
 			const struct viommu_space_config *in)
 {
 	if (vi_opts_copy(c, sizeof(*c), in, in->size, sizeof(*c)) ||
-	    c->kind > VIOMMU_SPACE_REMOTE ||
+	    c->kind > VIOMMU_SPACE_LINEAR ||
 	    c->policy > VIOMMU_SPACE_WHOLE_PAGE || c->reserved ||
-	    c->last < c->start ||
-	    !(c->page_sizes & vi_mask(GRANULE_MAX_LG2 + 1)))
+	    c->last < c->start)
+		return -EINVAL;
+	if (c->kind == VIOMMU_SPACE_LINEAR)
+		return c->miss ? -EINVAL : vi_linear_check(c);
+	if (!(c->page_sizes & vi_mask(GRANULE_MAX_LG2 + 1)))
 		return -EINVAL;
 	return (c->kind == VIOMMU_SPACE_REMOTE) == !!c->miss ? 0 : -EINVAL;
 }
@@ -85,6 +90,8 @@ int viommu_space_create(struct viommu *vi, const struct viommu_space_config *in,
 	vi_quota_tables(s);
 	if (c.kind == VIOMMU_SPACE_REMOTE)
 		rc = vi_miss_create(s, &c);
+	if (c.kind == VIOMMU_SPACE_LINEAR)
+		rc = vi_linear_create(s);
 	if (rc) {
 		space_free(&s->retire);
 		return rc;
@@ -115,6 +122,8 @@ void viommu_space_destroy(struct viommu_space *s, struct viommu_fence *f)
 		ep->attached = NULL;
 		atomic_store(&ep->space, NULL);
 	}
+	if (s->linear)
+		vi_linear_leave_locked(s);
 	vi_quota_leave_locked(s);
 	vi_list_remove(&s->link);
 	vi_unlock(&s->lock);
@@ -174,8 +183,8 @@ static int mapping_check(const struct viommu_space *s,
 	return 0;
 }
 
-static bool range_reserved_locked(const struct viommu_space *s, uint64_t start,
-				  uint64_t last) VI_REQUIRES(&s->lock)
+bool vi_space_reserves_locked(const struct viommu_space *s, uint64_t start,
+			      uint64_t last)
 {
 	struct vi_list *l;
 
@@ -199,7 +208,7 @@ static int map_locked(struct viommu_space *s, const struct viommu_mapping *m)
 {
 	int rc;
 
-	if (range_reserved_locked(s, m->start, m->last))
+	if (vi_space_reserves_locked(s, m->start, m->last))
 		return -EADDRNOTAVAIL;
 	rc = vi_quota_take_locked(s, 1);
 	if (rc)
@@ -300,7 +309,7 @@ static int scatter_map_locked(struct viommu_space *s, struct vi_scatter *sc,
 {
 	int rc;
 
-	if (range_reserved_locked(s, sc->src.start, sc->src.last))
+	if (vi_space_reserves_locked(s, sc->src.start, sc->src.last))
 		return -EADDRNOTAVAIL;
 	if (vi_radix_maps(&s->table, sc->src.start, sc->src.last))
 		return -EEXIST;
@@ -323,19 +332,36 @@ static int scatter_map_locked(struct viommu_space *s, struct vi_scatter *sc,
 	return rc;
 }
 
+/* @m as a list, in *@one. */
+static void scatter_one(struct vi_scatter *sc, const struct viommu_mapping *m,
+			struct viommu_segment *one)
+{
+	*one = (struct viommu_segment){ .gpa = m->gpa,
+					.len = m->last - m->start + 1 };
+	vi_scatter_init(sc, m->start, m->prot, one, 1);
+	sc->src.last = m->last;
+}
+
 /* A mapping that is told of goes this way, too. */
 static int map_told_locked(struct viommu_space *s,
 			   const struct viommu_mapping *m) VI_REQUIRES(&s->lock)
 {
-	const struct viommu_segment one = { .gpa = m->gpa,
-					    .len = m->last - m->start + 1 };
+	struct viommu_segment one;
 	struct vi_scatter sc;
 
 	if (!vi_radix_fits(&s->table, m->start, m->gpa))
 		return -ERANGE;
-	vi_scatter_init(&sc, m->start, m->prot, &one, 1);
-	sc.src.last = m->last;
+	scatter_one(&sc, m, &one);
 	return scatter_map_locked(s, &sc, 1);
+}
+
+static int map_linear(struct viommu_space *s, const struct viommu_mapping *m)
+{
+	struct viommu_segment one;
+	struct vi_scatter sc;
+
+	scatter_one(&sc, m, &one);
+	return vi_linear_map(s, &sc);
 }
 
 int viommu_space_map(struct viommu_space *s, const struct viommu_mapping *m)
@@ -344,6 +370,8 @@ int viommu_space_map(struct viommu_space *s, const struct viommu_mapping *m)
 
 	if (rc)
 		return rc;
+	if (s->linear)
+		return map_linear(s, m);
 	do {
 		bool told = change_begin(s);
 
@@ -370,6 +398,8 @@ int viommu_space_map_list(struct viommu_space *s, viommu_iova_t iova,
 	rc = scatter_check(s, &sc, &mappings);
 	if (rc)
 		return rc;
+	if (s->linear)
+		return vi_linear_map(s, &sc);
 	do {
 		bool told = change_begin(s);
 
@@ -564,6 +594,8 @@ int64_t viommu_space_unmap(struct viommu_space *s, viommu_iova_t start,
 
 	if (last < start || !vi_space_has_table(s))
 		return -EINVAL;
+	if (s->linear)
+		return vi_linear_unmap(s, start, last, f);
 	do {
 		bool told = change_begin(s);
 
@@ -642,7 +674,7 @@ static int remap_locked(struct viommu_space *s, const struct viommu_mapping *m,
 	uint64_t quota;
 	int rc;
 
-	if (range_reserved_locked(s, m->start, m->last))
+	if (vi_space_reserves_locked(s, m->start, m->last))
 		return -EADDRNOTAVAIL;
 	if (!remap_allowed_locked(s, m->start, m->last))
 		return -ERANGE;
@@ -675,6 +707,8 @@ int viommu_space_remap(struct viommu_space *s, const struct viommu_mapping *m,
 
 	if (rc)
 		return rc;
+	if (s->linear)
+		return vi_linear_remap(s, m, f);
 	do {
 		bool told = change_begin(s);
 
@@ -747,8 +781,14 @@ void viommu_space_read_stats(struct viommu_space *s,
 	vi_lock(&s->lock);
 	out->mapped = s->mapped;
 	out->unmapped = s->unmapped;
-	out->mappings = s->mapped - s->unmapped;
-	out->bytes = out->mappings && !s->bytes ? UINT64_MAX : s->bytes;
+	out->bytes = s->bytes;
+	if (s->linear)
+		vi_linear_count(s->linear, &out->mapped, &out->unmapped);
+	out->mappings = out->mapped - out->unmapped;
+	if (s->linear)
+		out->bytes = out->mappings << s->table.granule_lg2;
+	if (out->mappings && !out->bytes)
+		out->bytes = UINT64_MAX;
 	out->splits = s->splits;
 	out->table_bytes = s->table.tables * sizeof(struct vi_table);
 	vi_unlock(&s->lock);

@@ -10,6 +10,7 @@
 #include "base/retire.h"
 #include "table/radix.h"
 
+struct vi_linear;
 struct vi_misses;
 
 struct viommu_space {
@@ -19,15 +20,17 @@ struct viommu_space {
 	uint64_t start, last; /* aperture */
 	uint64_t page_sizes, max_mappings;
 	struct vi_misses *misses; /* REMOTE: core/miss.h */
-	struct vi_radix table;	  /* writers: lock */
+	struct vi_linear *linear; /* LINEAR: core/linear.h */
+	struct vi_radix table;	  /* writers: lock; LINEAR: stripes */
 	struct vi_lock lock;
-	/* notifiers that follow it.  VI_GUARDED(lock; to write,
-	 * vi->notify_lock as well) */
+	/* notifiers that follow it.  VI_GUARDED(lock, or one stripe; to write,
+	 * vi_space_lock() and vi->notify_lock) */
 	uint32_t watched;
-	/* who sees it.  VI_GUARDED(both lock and vi->lock to write) */
+	/* who sees it.  VI_GUARDED(lock, or one stripe; to write,
+	 * vi_space_lock() and vi->lock) */
 	struct vi_list endpoints;
 	/* mappings that were made and removed, also by cuts: the difference
-	 * are there.  VI_GUARDED(lock) */
+	 * are there.  LINEAR: its stripes count.  VI_GUARDED(lock) */
 	uint64_t mapped, unmapped;
 	uint64_t credit; /* core/quota.h.  VI_GUARDED(lock) */
 	uint64_t bytes;	 /* mapped, modulo 2^64.  VI_GUARDED(lock) */
@@ -46,6 +49,15 @@ static inline bool vi_space_has_table(const struct viommu_space *s)
 {
 	return s->kind != VIOMMU_SPACE_IDENTITY;
 }
+
+/* Keep all writers out, also those of a LINEAR space, who do not take its lock:
+ * for what they go by, but the table is not. */
+void vi_space_lock(struct viommu_space *s) VI_ACQUIRE(&s->lock);
+void vi_space_unlock(struct viommu_space *s) VI_RELEASE(&s->lock);
+
+/* Does an endpoint that sees it reserve a byte of [start, last]? */
+bool vi_space_reserves_locked(const struct viommu_space *s, uint64_t start,
+			      uint64_t last) VI_REQUIRES(&s->lock);
 
 /* The first mapping at or after @iova; any kind. */
 bool vi_space_next_locked(const struct viommu_space *s, uint64_t iova,

@@ -18,6 +18,7 @@ enum {
 static void top_take(struct vi_access *a)
 {
 	a->top = a->space ? vi_radix_top(&a->space->table) : 0;
+	a->turns = atomic_load(&a->ep->memory->turns);
 	a->leaf = 0;
 }
 
@@ -181,8 +182,8 @@ static int access_moving(struct vi_access *a)
 
 	/* maps may have to wait for maps, of which some are this thread's to
 	 * let go of */
-	if (ep->nonblock || (a->mem_prot != a->prot &&
-			     vi_move_awaits(ep->memory, a->gpa, ep))) {
+	if (ep->nonblock ||
+	    (a->mem_prot != a->prot && vi_move_awaits(ep->memory, ep))) {
 		vi_access_finish(a);
 		return -EBUSY;
 	}
@@ -215,6 +216,14 @@ int vi_access_refuse(struct vi_access *a, uint64_t iova, int rc)
 	     a->reason == VIOMMU_FAULT_PERMISSION))
 		return access_ask(a, iova, rc);
 	return refuse(a, iova, rc);
+}
+
+bool vi_access_turned(struct vi_access *a)
+{
+	if (!(a->turns & 1) && atomic_load(&a->ep->memory->turns) == a->turns)
+		return false;
+	vi_access_finish(a);
+	return true;
 }
 
 int vi_access_refuse_wrap(struct vi_access *a)

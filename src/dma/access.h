@@ -34,7 +34,8 @@ struct vi_access {
 	struct viommu_endpoint *ep;
 	struct viommu_space *space;
 	struct vi_pin *pin;
-	uint64_t top; /* of the space's tree, when it began */
+	uint64_t top;	/* of the space's tree, when it began */
+	uint64_t turns; /* of its memory, then */
 	uint64_t iova, last;
 	uint32_t prot;
 	uint32_t mem_prot; /* of the memory there */
@@ -76,6 +77,10 @@ int vi_access_begin_pin(struct vi_access *a, struct vi_pin *pin);
  * report; then finish.  What to return, or VI_ACCESS_AGAIN.
  */
 int vi_access_refuse(struct vi_access *a, uint64_t iova, int rc);
+
+/* Its pieces are not as they should be: may that be since memory was being
+ * moved?  Then finish, and start over. */
+bool vi_access_turned(struct vi_access *a);
 
 /* Refuse a range that wraps: no mapping reaches beyond the top. */
 int vi_access_refuse_wrap(struct vi_access *a);

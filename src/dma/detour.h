@@ -21,7 +21,8 @@ int vi_detour_find(struct viommu_memory *mem, uint64_t gpa, uint64_t *len,
 int vi_detour_copy(struct viommu_memory *mem, uint64_t gpa, char *buf,
 		   uint64_t len, uint32_t prot);
 
-/* Likewise one word, in host order; also -EINVAL: it is not aligned there. */
+/* Likewise one word, in host order; also -EINVAL: it is no aligned word
+ * there, all of it. */
 int vi_detour_word(struct viommu_memory *mem, uint64_t gpa, unsigned size,
 		   uint64_t *val, uint32_t prot);
 

@@ -52,6 +52,8 @@ static int map_pieces(struct vi_access *a, struct pieces *p)
 			return vi_access_refuse(a, iova, rc);
 		rc = piece.host ? piece_add(p, &piece) : -ENODEV;
 		if (rc) {
+			if (rc == -E2BIG && vi_access_turned(a))
+				return VI_ACCESS_AGAIN;
 			vi_access_finish(a);
 			return rc;
 		}

@@ -64,6 +64,8 @@ static int word_look(struct word *w, uint64_t iova, unsigned size)
 		if (!w->host ? piece.host || piece.gpa != w->gpa + n
 			     : (char *)w->host + n != piece.host ||
 				       ((uintptr_t)w->host & (size - 1))) {
+			if (vi_access_turned(a))
+				return VI_ACCESS_AGAIN;
 			vi_access_finish(a);
 			return -EINVAL;
 		}
@@ -71,10 +73,21 @@ static int word_look(struct word *w, uint64_t iova, unsigned size)
 	return 0;
 }
 
+static void word_count(const struct word *w, unsigned size)
+{
+	struct vi_seat *seat = w->a.pin->seat;
+
+	vi_count(&seat->accesses, 1);
+	if (w->a.prot & VIOMMU_READ)
+		vi_count(&seat->bytes_read, size);
+	if (w->a.prot & VIOMMU_WRITE)
+		vi_count(&seat->bytes_written, size);
+}
+
+/* It is counted, unless a device has yet to answer. */
 static int word_begin(struct word *w, struct viommu_endpoint *ep, uint64_t iova,
 		      unsigned size, uint32_t prot)
 {
-	struct vi_seat *seat;
 	int rc;
 
 	vi_access_init(&w->a, ep, iova, size, prot);
@@ -83,15 +96,9 @@ static int word_begin(struct word *w, struct viommu_endpoint *ep, uint64_t iova,
 		if (!rc)
 			rc = word_look(w, iova, size);
 	} while (rc == VI_ACCESS_AGAIN);
-	if (rc)
-		return rc;
-	seat = w->a.pin->seat;
-	vi_count(&seat->accesses, 1);
-	if (prot & VIOMMU_READ)
-		vi_count(&seat->bytes_read, size);
-	if (prot & VIOMMU_WRITE)
-		vi_count(&seat->bytes_written, size);
-	return 0;
+	if (!rc && w->host)
+		word_count(w, size);
+	return rc;
 }
 
 /* The device answers for it, or it is to be begun again. */
@@ -103,6 +110,7 @@ static int word_device(struct word *w, uint64_t iova, unsigned size,
 
 	if (rc)
 		return vi_access_device_refused(&w->a, iova, &piece, rc);
+	word_count(w, size);
 	vi_access_finish(&w->a);
 	return 0;
 }

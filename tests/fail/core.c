@@ -27,7 +27,8 @@ enum {
 
 #define GIGA (UINT64_C(1) << 30)
 
-static unsigned char ram[RAM];
+/* the second is where memory is moved to */
+static unsigned char ram[RAM], spare[RAM];
 static int file = -1;
 
 void fence_run(struct viommu_fence *f)
@@ -248,6 +249,53 @@ static int region_remove(struct world *w, const struct step *s)
 	return rc;
 }
 
+static int give_up(struct world *w, const struct step *s)
+{
+	struct viommu_fence f;
+	int rc;
+
+	viommu_fence_init(&f);
+	rc = viommu_memory_give_up(w->mem[s->obj], s->start,
+				   s->last - s->start + 1, &f);
+	fence_run(&f);
+	return rc;
+}
+
+static void moved(void *arg, int rc)
+{
+	*(int *)arg = rc;
+}
+
+/* As region(), but to the spare memory. */
+static int move(struct world *w, const struct step *s)
+{
+	int rc, over = 1;
+	struct viommu_move m = {
+		.size = sizeof(m),
+		.to = { .size = sizeof(m.to),
+			.gpa = s->start,
+			.len = s->last - s->start + 1,
+			.prot = s->prot & RW,
+			.fd = -1 },
+		.moved = moved,
+		.arg = &over,
+	};
+	struct viommu_fence f;
+
+	if (s->prot & BY_FD) {
+		m.to.fd = file;
+		m.to.fd_offset = s->target;
+	} else {
+		m.to.host = spare + s->target;
+	}
+	viommu_fence_init(&f);
+	rc = viommu_memory_move(w->mem[s->obj], &m, &f);
+	fence_run(&f);
+	/* under way is over, since nobody uses it */
+	assert_int_equal(over, rc ? 1 : 0);
+	return rc;
+}
+
 static const struct step steps[] = {
 	{ "instance", instance, 0, 0, 0, 0, 0 },
 
@@ -348,6 +396,28 @@ static const struct step steps[] = {
 	{ "log again", log_start, MEM_0, 0, 0, 0x10000, 0 },
 	{ "log another memory", log_start, MEM_1, 0, 0, 0x1000, 0 },
 
+	{ "region, to be cut", region, MEM_0, 4 * TERA + 0x1000,
+	  4 * TERA + 0x40fff, 0x3000, RW },
+	{ "give up, in the middle", give_up, MEM_0, 4 * TERA + 0x5123,
+	  4 * TERA + 0x6456, 0, 0 },
+	{ "give up, at an edge", give_up, MEM_0, 4 * TERA, 4 * TERA + 0x1fff, 0,
+	  0 },
+	{ "give up, two and a hole", give_up, MEM_0, 4 * TERA + 0x5100,
+	  4 * TERA + 0x70ff, 0, 0 },
+	{ "give up some of a file", give_up, MEM_0, 0x10002001, 0x10002fff, 0,
+	  0 },
+	{ "move, in the middle", move, MEM_0, 4 * TERA + 0x10321,
+	  4 * TERA + 0x1ffff, 0x10321, RW },
+	{ "move, two into one", move, MEM_0, 4 * TERA + 0x1f000,
+	  4 * TERA + 0x207ff, 0x30000, RW },
+	{ "move all of one", move, MEM_1, 0x3000, 0x3fff, 0x50000, RW },
+	{ "move into a file", move, MEM_0, 4 * TERA + 0x20000,
+	  4 * TERA + 0x20fff, 0x1234, RW | BY_FD },
+	{ "move out of it", move, MEM_0, 4 * TERA + 0x20800, 4 * TERA + 0x20fff,
+	  0x60000, VIOMMU_READ },
+	{ "remove what is left", region_remove, MEM_0, 4 * TERA,
+	  4 * TERA + 0xfffff, 0, 0 },
+
 	{ "remove a region", region_remove, MEM_0, 0x7654321, 0x76bcdef, 0, 0 },
 	{ "region there again", region, MEM_0, 0x7654321, 0x76bcdef, 0x10001,
 	  RW },
@@ -363,6 +433,8 @@ void core_init(struct world *w, uint32_t barrier)
 	assert_int_equal(ftruncate(file, FILE_LEN), 0);
 	_Static_assert(sizeof(steps) / sizeof(steps[0]) < STEPS - 26,
 		       "more than 32 regions");
+	for (unsigned i = 0; i < RAM; i++)
+		ram[i] = (unsigned char)(i / 11);
 	memset(w, 0, sizeof(*w));
 	w->barrier = barrier;
 	memcpy(w->step, steps, sizeof(steps));
@@ -482,6 +554,35 @@ static void look_region(struct world *w, const struct step *s, struct view *v)
 	}
 }
 
+/* Where they are, if that is the same in each run: a file is not. */
+static void look_regions(struct world *w, unsigned i, struct view *v)
+{
+	struct viommu_region r = { .size = sizeof(r) };
+	uint64_t at = 0;
+
+	do {
+		const unsigned char *host;
+		unsigned char first = 0, last = 0;
+
+		if (viommu_memory_next(w->mem[i], at, &r))
+			return;
+		host = r.host;
+		if (r.prot & VIOMMU_READ) {
+			first = host[0];
+			last = host[r.len - 1];
+		}
+		view_say(v,
+			 "memory %u: region %" PRIx64 " %" PRIx64
+			 " %x at %s, %02x to %02x\n",
+			 i, r.gpa, r.len, r.prot,
+			 host >= ram && host < ram + RAM       ? "ram"
+			 : host >= spare && host < spare + RAM ? "spare"
+							       : "file",
+			 first, last);
+		at = r.gpa + r.len;
+	} while (at);
+}
+
 /* By the endpoints that see @s. */
 static void look_translate(struct world *w, const struct viommu_space *s,
 			   uint64_t iova, struct view *v)
@@ -550,6 +651,9 @@ void core_look(void *world, unsigned upto, struct view *v)
 	for (unsigned i = 0; i < MEMS; i++)
 		if (w->mem[i])
 			look_log(w, i, v);
+	for (unsigned i = 0; i < MEMS; i++)
+		if (w->mem[i])
+			look_regions(w, i, v);
 	for (unsigned i = 0; i < w->nsteps; i++)
 		if (w->step[i].run == region)
 			look_region(w, &w->step[i], v);
@@ -583,4 +687,8 @@ void core_teardown(void *world)
 	fence_run(&f);
 	viommu_destroy(w->vi);
 	memset(w, 0, offsetof(struct world, barrier));
+	/* what moved was written there */
+	assert_int_equal(ftruncate(file, 0), 0);
+	assert_int_equal(ftruncate(file, FILE_LEN), 0);
+	memset(spare, 0, sizeof(spare));
 }

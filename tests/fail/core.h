@@ -14,7 +14,7 @@
 
 enum {
 	MAPS = 30, /* held at once */
-	STEPS = 102,
+	STEPS = 113,
 };
 
 enum {

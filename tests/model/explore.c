@@ -6,7 +6,7 @@
 #include <string.h>
 
 enum {
-	PATH = 4096,
+	PATH = 8192,
 };
 
 static struct choice path[PATH];

@@ -84,14 +84,36 @@ static const struct mutant {
 	  "fenced", 0 },
 	{ VI_MUTANT_HOLD_UNWATCH_EARLY, "unwatched, then told", "hold-remove",
 	  "fenced", 0 },
+	{ VI_MUTANT_LINEAR_GENERATION_FIRST, "generation, then entry", "linear",
+	  "fenced", 0 },
+	{ VI_MUTANT_LINEAR_UNSEEN, "a writer goes unseen", "linear-watch",
+	  "fenced", 0 },
+	{ VI_MUTANT_MOVE_EARLY_PUBLISH, "published before copied", "move-store",
+	  "fenced", 0 },
+	{ VI_MUTANT_MOVE_NO_GENERATION, "moves, and nobody knows", "move-two",
+	  "fenced", 0 },
+	{ VI_MUTANT_MOVE_NO_REST, "left too early", "move-rest", "fenced", 0 },
+	{ VI_MUTANT_MOVE_NO_DRAIN, "copied while written", "move-map",
+	  "fenced", 0 },
+	{ VI_MUTANT_MOVE_ONE_STEP, "published in one step", "move-remember",
+	  "fenced", 0 },
+	{ VI_MUTANT_MOVE_NO_PAUSE, "a burst does not pause", "move-burst",
+	  "fenced", 0 },
+	{ VI_MUTANT_GIVE_UP_TELL_FIRST, "told before it goes", "recycle-again",
+	  "fenced", 0 },
 	{ 0, NULL, NULL, NULL, 0 },
 };
 
 /* Of all lists. */
 static const struct scenario *scenario_at(unsigned i)
 {
-	const struct scenario *const lists[] = { scenarios_dma, scenarios_late,
-						 scenarios_hold, NULL };
+	const struct scenario *const lists[] = { scenarios_dma,
+						 scenarios_late,
+						 scenarios_hold,
+						 scenarios_linear,
+						 scenarios_move,
+						 scenarios_recycle,
+						 NULL };
 
 	for (unsigned l = 0; lists[l]; l++)
 		for (const struct scenario *s = lists[l]; s->name; s++)

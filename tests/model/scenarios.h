@@ -27,6 +27,7 @@ struct scenario {
 
 /* Each ends with one without a name. */
 extern const struct scenario scenarios_dma[], scenarios_late[],
-	scenarios_hold[];
+	scenarios_hold[], scenarios_linear[], scenarios_move[],
+	scenarios_recycle[];
 
 #endif

@@ -20,6 +20,16 @@
  *            what was not let go of is not taken (L3)
  *   notify   recorders and devices that go by them: each picture is what its
  *            endpoint sees; what was taken is in none when its fence is done
+ *   move     memory moves, also to devices and back: no write is lost, nothing
+ *            is read or written where it was
+ *   recycle  pages given up out of the middle of memory, and others come
+ *   linear   all threads write entries of a LINEAR space, their own and the
+ *            same: nothing stale, nothing lost, also by a recorder that comes
+ *   hcall    vCPUs put TCEs of their own and the same, windows come and go:
+ *            a page is poisoned when the call that took it is over
+ *   foreign  guests map each other's pages in batches, owners give pages up,
+ *            guests are destroyed: no page is seen that was given up, no
+ *            flush is over early, no reference is left
  *
  * Options: --barrier fenced|asymmetric|auto, --seconds S for each subject,
  * --threads N workers, --patience S after which a fence was forgotten,
@@ -69,10 +79,11 @@ int vi_mutant;
 #endif
 
 static const struct subject *const subjects[] = {
-	&subject_pages,	 &subject_tables,  &subject_spaces, &subject_memory,
-	&subject_auto,	 &subject_maps,	   &subject_revoke, &subject_bursts,
-	&subject_attach, &subject_restart, &subject_remap,  &subject_giveup,
-	&subject_notify,
+	&subject_pages,	  &subject_tables,  &subject_spaces, &subject_memory,
+	&subject_auto,	  &subject_maps,    &subject_revoke, &subject_bursts,
+	&subject_attach,  &subject_restart, &subject_remap,  &subject_giveup,
+	&subject_foreign, &subject_notify,  &subject_linear, &subject_hcall,
+	&subject_move,	  &subject_recycle,
 };
 
 enum {

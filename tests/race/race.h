@@ -70,7 +70,8 @@ struct subject {
 extern const struct subject subject_pages, subject_tables, subject_spaces,
 	subject_memory, subject_auto, subject_maps, subject_revoke,
 	subject_bursts, subject_attach, subject_restart, subject_remap,
-	subject_giveup, subject_notify;
+	subject_giveup, subject_foreign, subject_notify, subject_linear,
+	subject_hcall, subject_move, subject_recycle;
 
 /* ---- the world -------------------------------------------------------- */
 
