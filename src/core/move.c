@@ -7,18 +7,19 @@
  *		writing looks, finds that, drops its pin and waits
  *		(dma/detour.c); everything else goes on
  *	maps	a fence for maps for writing that may have begun before
- *	still	its leaves lose WRITE, so other writes wait, too; shadows lose
- *it writes	a fence for accesses that may have seen a leaf with WRITE copy
- *nobody writes to the old place, nobody knows the new one publish	its
- *leaves lead to the new place, with WRITE and MAPPABLE rest	a fence for who
- *may still be reading in the old place
+ *	still	its leaves lose WRITE: other writes wait, too.  Shadows lose
+ *		all of it
+ *	writes	a fence for accesses that may have seen a leaf with WRITE
+ *	copy	nobody writes to the old place, nobody knows the new one
+ *	publish	its leaves lead to the new place; then what threads remember is
+ *		made stale; then they have WRITE and MAPPABLE again
+ *	rest	a fence for who may still be reading in the old place
  *
  * So a write is over before the copy, or begins after the publication, and then
  * finds nothing but the new place.  A read before the publication sees what
  * every write before it has left, in the old place; after it, in the new one.
- * Each step changes leaf by leaf (table/set.c), which shows nothing else: as
- * long as some leaf of the range has not been changed back, nobody has written
- * behind it, and old and new are the same there.
+ * Each step changes leaf by leaf (table/set.c), which shows nothing else: while
+ * they come to lead elsewhere nobody may write, and old and new are the same.
  *
  * Maps first, since who holds one does other things meanwhile: a device writes
  * a ring before it lets go of a buffer.  An access waits only for accesses, of
