@@ -68,8 +68,9 @@ struct fence {
 	_Atomic(uint32_t) holds;
 	uint32_t n;
 	_Atomic(bool) has_failed;
-	bool writers; /* ... only are in its way, of held maps */
-	bool move;    /* it is a move's own */
+	_Atomic(bool) doomed; /* what it is held for has */
+	bool writers;	      /* ... only are in its way, of held maps */
+	bool move;	      /* it is a move's own */
 	struct vi_extent what[EXTENTS];
 };
 _Static_assert(sizeof(struct fence) <= sizeof(struct viommu_fence),
@@ -175,9 +176,11 @@ void vi_fence_writers_only(struct viommu_fence *pub)
 	fence_of(pub)->writers = true;
 }
 
-void vi_fence_of_move(struct viommu_fence *pub)
+void vi_fence_of_move(struct viommu_fence *pub, const struct viommu_fence *f)
 {
 	fence_of(pub)->move = true;
+	if (f)
+		fence_of(pub)->timeout = fence_of_const(f)->timeout;
 }
 
 /* ---- done ------------------------------------------------------------- */
@@ -732,6 +735,8 @@ static bool overdue_ask(struct viommu *vi, struct overdue *o)
 		atomic_fetch_add_explicit(&vi->expired, 1,
 					  memory_order_relaxed);
 	VI_PROBE3(fence_expire, o->f, o->expiry.waited_ns, o->ep);
+	if (atomic_load(&o->f->doomed) && o->expired)
+		return true;
 	if (!o->heir)
 		return false;
 	/* this fence may be what its handler would wait for */
@@ -763,8 +768,8 @@ void vi_fence_fail(struct viommu_fence *pub)
 {
 	struct fence *f = fence_of(pub);
 
-	/* one that is not committed is its owner's still, and has a deadline
-	 * to come */
+	/* one that is its owner's still fails at its deadline */
+	atomic_store(&f->doomed, true);
 	if (atomic_load(&f->state) == COMMITTED)
 		overdue_fail(f->vi, f);
 }

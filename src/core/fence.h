@@ -18,9 +18,9 @@ void vi_fence_retire(struct viommu_fence *f, struct vi_retire *list);
 /* Maps that are held for reading only are not in its way.  Before commit. */
 void vi_fence_writers_only(struct viommu_fence *f);
 
-/* It is a move's own: told of before others, and by who waits for one.  Before
- * commit. */
-void vi_fence_of_move(struct viommu_fence *f);
+/* @own is a move's: told of before others, and by who waits for one.  With @f,
+ * its caller's, it waits as long as that.  Before commit. */
+void vi_fence_of_move(struct viommu_fence *own, const struct viommu_fence *f);
 
 /* viommu_fence_release(), less settling. */
 void vi_fence_unhold(struct viommu_fence *f);

@@ -289,7 +289,7 @@ static void drain_commit(struct vi_move *m, struct viommu_fence *drain,
 
 	viommu_fence_set_timeout(drain, m->cfg.timeout_ns);
 	viommu_fence_set_failed(drain, drain_failed);
-	vi_fence_of_move(drain);
+	vi_fence_of_move(drain, NULL);
 	vi_memory_get(mem);
 	viommu_fence_commit(drain, done, m);
 	/* the move may be over, and gone */
@@ -503,7 +503,7 @@ static void written(struct viommu_fence *writes, void *arg)
 	if (VI_MUTANT == VI_MUTANT_MOVE_NO_REST)
 		let_go(m);
 	viommu_fence_set_failed(&m->rest, rest_failed);
-	vi_fence_of_move(&m->rest);
+	vi_fence_of_move(&m->rest, m->f);
 	viommu_fence_commit(&m->rest, rest_done, m);
 }
 

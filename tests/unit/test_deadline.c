@@ -405,6 +405,63 @@ static void *poll_thread(void *arg)
 	return NULL;
 }
 
+/* While its handler is asked, another one polls, and is answered. */
+struct pollers {
+	struct viommu *vi;
+	unsigned asked;
+};
+
+static enum viommu_verdict poll_meanwhile(void *arg,
+					  const struct viommu_expiry *e)
+{
+	struct pollers *p = arg;
+	pthread_t t;
+
+	(void)e;
+	if (!p->asked++) {
+		now += TIMEOUT;
+		pthread_create(&t, NULL, poll_thread, p->vi);
+		pthread_join(t, NULL);
+	}
+	return VIOMMU_GIVE_UP;
+}
+
+static void two_pollers_fail_it_once(void **state)
+{
+	struct pollers p = { 0 };
+	struct viommu_endpoint_config c = { .size = sizeof(c),
+					    .id = 2,
+					    .pasid = VIOMMU_NO_PASID,
+					    .expire = poll_meanwhile,
+					    .arg = &p };
+	struct viommu_fence f, g;
+	struct viommu_dma d;
+	struct world w, w2;
+	struct told t;
+
+	(void)state;
+	setup(&w);
+	p.vi = w.vi;
+	assert_int_equal(viommu_endpoint_create(w.vi, &c, &w2.ep), 0);
+	viommu_fence_init(&g);
+	assert_int_equal(viommu_endpoint_attach(w2.ep, w.space, &g), 0);
+	fence_run(&g);
+	hold(&w2, &d, 0x2800);
+	take(&w, 0x2000, &f, &t);
+	viommu_poll(w.vi, now + TIMEOUT);
+	assert_int_equal(p.asked, 2);
+	assert_int_equal(t.failed, 1);
+	assert_int_equal(t.done, 0);
+	assert_int_equal(stats(&w).fences_failed, 1);
+	assert_int_equal(viommu_next_deadline(w.vi), UINT64_MAX);
+	viommu_dma_unmap(&d, 0);
+	assert_int_equal(t.done, 1);
+	viommu_fence_init(&g);
+	viommu_endpoint_destroy(w2.ep, &g);
+	fence_run(&g);
+	world_free(&w);
+}
+
 /* It does no DMA, and there may be no room for one more that does. */
 static void a_poller_needs_no_seat(void **state)
 {
@@ -549,6 +606,7 @@ int main(void)
 		cmocka_unit_test(nobody_to_give_up),
 		cmocka_unit_test(lets_go_in_the_handler),
 		cmocka_unit_test(recovers_when_told),
+		cmocka_unit_test(two_pollers_fail_it_once),
 		cmocka_unit_test(a_poller_needs_no_seat),
 		cmocka_unit_test(never_does_not_come),
 		cmocka_unit_test(a_destroyed_endpoint_expires),

@@ -303,6 +303,35 @@ static void maps_of_these_pages_are_waited_for(void **state)
 	world_free(&w);
 }
 
+/* What is not there any more is still waited for, by who takes it again. */
+static void pages_that_go_already_are_waited_for(void **state)
+{
+	static const uint64_t at[][2] = {
+		{ 0x2000, 0x3000 }, /* at the beginning */
+		{ 0x0000, 0x3000 }, /* at the end */
+		{ 0x1000, 0x3000 }, /* in the middle */
+		{ 0x0000, UINT64_MAX },
+	};
+	struct viommu_fence f, g;
+	struct holder h;
+	struct world w;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(at) / sizeof(at[0]); i++) {
+		setup(&w);
+		hold(&h, w.ep, 0x2100, VIOMMU_READ);
+		assert_int_equal(give_up(&w, 0x2000, PAGE, &f), 0);
+		assert_false(viommu_fence_done(&f));
+		assert_int_equal(give_up(&w, at[i][0], at[i][1], &g), 0);
+		assert_false(viommu_fence_done(&f));
+		assert_false(viommu_fence_done(&g));
+		viommu_dma_unmap(&h.d, 0);
+		assert_true(viommu_fence_done(&f));
+		assert_true(viommu_fence_done(&g));
+		world_free(&w);
+	}
+}
+
 struct asked {
 	struct viommu_dma d;
 	struct iovec iov[8];
@@ -582,6 +611,7 @@ int main(void)
 		cmocka_unit_test(what_cannot_be_is_refused),
 		cmocka_unit_test(maps_of_other_pages_go_on),
 		cmocka_unit_test(maps_of_these_pages_are_waited_for),
+		cmocka_unit_test(pages_that_go_already_are_waited_for),
 		cmocka_unit_test(maps_are_asked_for_what_goes),
 		cmocka_unit_test(scattered_maps_are_asked),
 		cmocka_unit_test(a_fence_that_takes_more_than_one),

@@ -288,6 +288,57 @@ static void a_write_that_does_not_end_is_given_up(void **state)
 	scene_free(&s);
 }
 
+/* ... and is still there, for who lets its endpoint recover. */
+static void a_write_that_waits_is_not_forgotten(void **state)
+{
+	static const enum way ways[] = { WRITE, STORE,	      CAS,
+					 MAP,	WINDOW_WRITE, BURST_STORE };
+	static struct stopped x;
+	struct holder h, r;
+	struct viommu_fence f;
+	struct writer t;
+	struct mover v;
+	struct scene s;
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+		scene_make(&s, TIMEOUT);
+		memset(other, 0xee, sizeof(other));
+		assert_int_equal(map_rw(&s.w, 0x200000, 0x200fff, 0x8000), 0);
+		hold(&h, s.w2.ep, 0x2100, VIOMMU_WRITE);
+		mover_init(&v, 0x2000, PAGE, other);
+		v.m.timeout_ns = UINT64_MAX;
+		mover_go(&v, &s.w);
+		stopped_start(&x, &s);
+		viommu_dma_unmap(&h.d, 0);
+		s.by = s.w2.ep;
+		writer_start(&t, &s, ways[i], 0x2800);
+		hold(&r, s.w2.ep, 0x200000, VIOMMU_READ);
+		viommu_fence_init(&f);
+		assert_int_equal(
+			viommu_space_unmap(s.w.space, 0x200000, 0x200fff, &f),
+			PAGE);
+		viommu_fence_commit(&f, NULL, NULL);
+		s.w2.verdict = VIOMMU_GIVE_UP;
+		pass_time(&s, TIMEOUT);
+		assert_int_equal(s.w2.nexpired, 1);
+		assert_int_equal(viommu_endpoint_recover(s.w2.ep), -EBUSY);
+		viommu_dma_unmap(&r.d, 0);
+		assert_true(viommu_fence_done(&f));
+		/* it has the write yet */
+		assert_int_equal(viommu_endpoint_recover(s.w2.ep), -EBUSY);
+		assert_int_equal(v.told, 0);
+		stopped_join(&x);
+		writer_join(&t, -EIO);
+		assert_moved(&v, 0);
+		assert_int_equal(memcmp(other + 0x800, "ZZZZZZZZ", 8) != 0, 1);
+		assert_int_equal(viommu_endpoint_recover(s.w2.ep), 0);
+		assert_int_equal(put(&s, ways[i], 0x2800), 0);
+		assert_memory_equal(other + 0x800, "ZZZZZZZZ", 8);
+		scene_free(&s);
+	}
+}
+
 /* ---- who must not wait ------------------------------------------------ */
 
 /* Each way to write, while it is copied, by a thread of its own. */
@@ -683,6 +734,7 @@ int main(void)
 		cmocka_unit_test(a_write_goes_on_when_it_is_off),
 		cmocka_unit_test(writes_under_way_are_waited_for),
 		cmocka_unit_test(a_write_that_does_not_end_is_given_up),
+		cmocka_unit_test(a_write_that_waits_is_not_forgotten),
 		cmocka_unit_test(who_must_not_wait_is_told),
 		cmocka_unit_test(a_copy_does_not_wait),
 		cmocka_unit_test(a_device_that_is_copied_does_not_wait),
