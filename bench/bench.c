@@ -203,8 +203,8 @@ static void print_row(const struct row *r, const struct figures *x, bool first)
 
 static bool wanted(const struct row *r)
 {
-	/* a million mappings are not made in passing */
-	if (opt.quick && (r->pages > K64 || r->arg >= M))
+	/* a hundred thousand mappings are not made in passing */
+	if (opt.quick && (r->pages > K64 || r->arg >= 100000))
 		return false;
 	return !opt.only || strstr(r->name, opt.only);
 }
