@@ -304,36 +304,17 @@ static void do_raw(struct input *in)
 
 /* ----------------------------------------------------------------- owner */
 
-/* What of a range is memory: what is not was taken by another fence. */
-static uint16_t present(uint64_t gpa, uint64_t last)
-{
-	struct viommu_region r = { .size = sizeof(r) };
-	uint16_t mask = 0;
-
-	while (gpa <= last && !viommu_memory_next(w.memory, gpa, &r) &&
-	       r.gpa <= last) {
-		uint64_t from = r.gpa > gpa ? r.gpa : gpa;
-		uint64_t to = r.gpa + (r.len - 1);
-
-		to = to < last ? to : last;
-		mask |= bits(from, to - from + 1);
-		gpa = to + 1;
-	}
-	return mask;
-}
-
 static void do_give_up(struct input *in, uint8_t how)
 {
 	uint64_t gpa = (uint64_t)(how >> 4) * PAGE;
 	uint64_t len = 1 + take16(in) % (3 * PAGE);
-	uint16_t taken = present(gpa, gpa + (len - 1));
 
 	if (e.fences == FENCES || gpa + len > PAGES * PAGE)
 		return;
 	viommu_fence_init(&f[e.fences].fence);
 	if (viommu_memory_give_up(w.memory, gpa, len, &f[e.fences].fence))
 		return;
-	f[e.fences].held = e.held & taken;
+	f[e.fences].held = e.held & bits(gpa, len);
 	viommu_fence_commit(&f[e.fences++].fence, NULL, NULL);
 }
 

@@ -76,7 +76,8 @@ void vs_share_end(struct vs_share_client *c)
 	if (c->ended)
 		return;
 	c->ended = true;
-	vs_share_add(s, VS_SHARE_LINGERING, (uint64_t)-1);
+	if (c->lingers)
+		vs_share_add(s, VS_SHARE_LINGERING, (uint64_t)-1);
 	if (c->pidfd >= 0) {
 		viommu_loop_remove(s->cfg.loop, c->pidfd);
 		close(c->pidfd);
@@ -104,11 +105,14 @@ void vs_share_drop(struct vs_share_client *c, const char *why, bool broke)
 	close(c->fd);
 	c->fd = -1;
 	c->watched = 0;
+	viommu_timer_stop(s->cfg.loop, &c->again);
 	vs_share_unqueue(c);
 	vs_share_forget(c);
+	/* others may look meanwhile: one that ends here never lingers */
+	c->lingers = c->nrefs && c->pidfd >= 0;
+	vs_share_add(s, VS_SHARE_LINGERING, c->lingers);
 	vs_share_add(s, VS_SHARE_CLIENTS, (uint64_t)-1);
-	vs_share_add(s, VS_SHARE_LINGERING, 1);
-	if (!c->nrefs || c->pidfd < 0)
+	if (!c->lingers)
 		vs_share_end(c);
 	if (s->cfg.state)
 		s->cfg.state(s->cfg.arg, &c->peer, why);
@@ -218,6 +222,7 @@ static struct vs_share_client *client_make(struct viommu_share *s, int fd)
 	c->peer.slot = slot_free(s);
 	mine.owner = c;
 	vs_waiter_init(&c->gone, &mine, client_gone);
+	viommu_timer_init(&c->again, vs_share_again, c);
 	for (uint32_t i = 0; i < s->cfg.nowners; i++) {
 		c->views[i].c = c;
 		c->views[i].owner = &s->owners[i];

@@ -7,7 +7,9 @@
  * overlap.  When a part goes, its entry is cut, and what stays stays where it
  * is.  An invalidation is answered after the pages have left the address space,
  * not before; if they cannot be made to leave, it is not answered, and the
- * connection is over: then the server waits for our end, and is right to.
+ * connection is over: then the server waits for our end, and is right to.  It
+ * means what was mapped when it came: each map has a number, and what goes
+ * later spares those that are newer.
  *
  * At most one request is under way, so the server hears us at all times, and an
  * answer can be sent whatever waits to be read.
@@ -37,6 +39,7 @@
 
 struct mapped {
 	uint64_t owner, gpa, last;
+	uint64_t seq; /* of the map that it is of */
 	char *ptr;
 	uint32_t prot;
 	struct mapped *next, *prev;
@@ -46,6 +49,7 @@ struct mapped {
 struct later {
 	struct later *next;
 	struct viommu_share_gone gone;
+	uint64_t seq; /* of the newest map that is meant */
 };
 
 struct viommu_share_client {
@@ -54,6 +58,7 @@ struct viommu_share_client {
 	int broken; /* 0 or -errno */
 	bool closing;
 	uint64_t page_size, last_id;
+	uint64_t seq; /* of the newest map */
 	struct vs_share_msg in;
 	size_t got;
 	int in_fd; /* came with it; -1: none */
@@ -158,26 +163,51 @@ static int entry_cut(struct viommu_share_client *c, struct mapped *e,
 	return 0;
 }
 
-static int range_drop(struct viommu_share_client *c,
-		      const struct viommu_share_range *r)
+/* The one with the lowest GPA of those that are in the range. */
+static struct mapped *entry_first(const struct viommu_share_client *c,
+				  const struct viommu_share_range *r)
 {
-	uint64_t last = r->gpa + (r->len - 1);
+	struct viommu_share_range left = *r;
+	struct mapped *e = NULL, *next;
+
+	while (left.len && (next = entry_find(c, &left))) {
+		e = next;
+		left.len = e->gpa > r->gpa ? e->gpa - r->gpa : 0;
+	}
+	return e;
+}
+
+/* Let go of the range, but for maps newer than @seq. */
+static int range_drop(struct viommu_share_client *c,
+		      const struct viommu_share_range *r, uint64_t seq)
+{
+	const uint64_t last = r->gpa + (r->len - 1);
+	struct viommu_share_range rest = *r;
 	struct mapped *e;
 	int rc = 0;
 
-	while (!rc && (e = entry_find(c, r)))
-		rc = entry_cut(c, e, e->gpa > r->gpa ? e->gpa : r->gpa,
-			       e->last < last ? e->last : last);
+	while (!rc && rest.len && (e = entry_first(c, &rest))) {
+		uint64_t from = e->gpa > r->gpa ? e->gpa : r->gpa;
+		uint64_t to = e->last < last ? e->last : last;
+
+		if (e->seq <= seq)
+			rc = entry_cut(c, e, from, to);
+		rest.gpa = to + 1;
+		rest.len = last - to;
+	}
 	return rc;
 }
 
-static int all_drop(struct viommu_share_client *c)
+static int all_drop(struct viommu_share_client *c, uint64_t seq)
 {
+	struct mapped *e, *next;
 	int rc = 0;
 
-	while (!rc && c->entries)
-		rc = entry_cut(c, c->entries, c->entries->gpa,
-			       c->entries->last);
+	for (e = c->entries; !rc && e; e = next) {
+		next = e->next;
+		if (e->seq <= seq)
+			rc = entry_cut(c, e, e->gpa, e->last);
+	}
 	return rc;
 }
 
@@ -282,11 +312,12 @@ static int recv_some(struct viommu_share_client *c)
 /* --------------------------------------------------------- invalidations */
 
 static int let_go(struct viommu_share_client *c,
-		  const struct viommu_share_gone *gone)
+		  const struct viommu_share_gone *gone, uint64_t seq)
 {
 	const struct vs_share_msg m = { .kind = VS_SHARE_INVALIDATED,
 					.id = gone->id };
-	int rc = gone->all ? all_drop(c) : range_drop(c, &gone->range);
+	int rc =
+		gone->all ? all_drop(c, seq) : range_drop(c, &gone->range, seq);
 
 	if (rc)
 		return broke(c, rc);
@@ -303,18 +334,18 @@ static int invalidate(struct viommu_share_client *c)
 		.all = m->kind == VS_SHARE_INVALIDATE_ALL,
 		.range = { .owner = m->owner, .gpa = m->gpa, .len = m->len },
 	};
-
 	struct later *l;
 
 	if (!gone.all && (!m->len || m->gpa + (m->len - 1) < m->gpa))
 		return broke(c, -EPROTO);
 	if (c->closing || !c->cfg.before ||
 	    c->cfg.before(c->cfg.arg, &gone) != VIOMMU_SHARE_LATER)
-		return let_go(c, &gone);
+		return let_go(c, &gone, c->seq);
 	l = calloc(1, sizeof(*l));
 	if (!l)
 		return broke(c, -ENOMEM);
 	l->gone = gone;
+	l->seq = c->seq;
 	l->next = c->later;
 	c->later = l;
 	return 0;
@@ -580,6 +611,8 @@ static int entry_map(struct viommu_share_client *c, struct mapped *e)
 	rc = asked = request(c, &m, &p);
 	if (!rc)
 		rc = pages_put_there(c, e, &p);
+	/* what took pages until now came before the answer */
+	e->seq = ++c->seq;
 	if (!rc)
 		rc = entry_add(c, e);
 	if (!rc)
@@ -643,7 +676,7 @@ int viommu_share_unmap(struct viommu_share_client *c,
 	int rc = range_check(c, r);
 
 	if (!rc)
-		rc = range_drop(c, r);
+		rc = range_drop(c, r, c->seq);
 	if (rc)
 		return rc;
 	if (c->broken)
@@ -673,6 +706,7 @@ int viommu_share_let_go(struct viommu_share_client *c, uint64_t id)
 {
 	struct later **at = &c->later, *l;
 	struct viommu_share_gone gone;
+	uint64_t seq;
 
 	if (c->broken)
 		return c->broken;
@@ -683,6 +717,7 @@ int viommu_share_let_go(struct viommu_share_client *c, uint64_t id)
 		return -ENOENT;
 	*at = l->next;
 	gone = l->gone;
+	seq = l->seq;
 	free(l);
-	return let_go(c, &gone);
+	return let_go(c, &gone, seq);
 }

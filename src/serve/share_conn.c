@@ -8,6 +8,10 @@
  * pages.  A client that does not read is not read from, once VS_SHARE_REPLIES
  * wait; up to there its answers are heard while it is still being told, or each
  * could wait for the other.  Invalidations are bounded by what is mapped.
+ *
+ * The kernel may refuse to pass a descriptor because too many of ours are under
+ * way, to anybody who does not read.  That says nothing of this client, and
+ * nothing tells us when it is over: we try again for some time.
  */
 
 #include <errno.h>
@@ -23,7 +27,8 @@
 #include "serve/fds.h"
 #include "serve/share_impl.h"
 
-#define BURST 32 /* messages, then others' turn */
+#define BURST	 32	  /* messages, then others' turn */
+#define AGAIN_NS 10000000 /* VS_SHARE_TRIES of them are five seconds */
 
 /* ------------------------------------------------------------------- out */
 
@@ -83,8 +88,15 @@ static ssize_t send_some(struct vs_share_client *c)
 	return sendmsg(c->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
-/* Send what can be sent.  False: the peer is gone. */
-static bool out_send(struct vs_share_client *c)
+/* Whether it is us who have no room, and not the client. */
+static bool out_short(int rc)
+{
+	return rc == -ETOOMANYREFS || rc == -ENOMEM || rc == -ENOBUFS;
+}
+
+/* Send what can be sent.  0, or -errno: the kernel has no room, or the peer is
+ * gone. */
+static int out_send(struct vs_share_client *c)
 {
 	while (c->first) {
 		struct vs_share_out *out = c->first;
@@ -93,7 +105,8 @@ static bool out_send(struct vs_share_client *c)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
-			return errno == EAGAIN;
+			return errno == EAGAIN ? 0 : -errno;
+		c->tries = 0;
 		c->out_at += (size_t)n;
 		if (c->out_at < sizeof(out->msg))
 			continue;
@@ -105,7 +118,37 @@ static bool out_send(struct vs_share_client *c)
 			c->replies--;
 		out_free(out);
 	}
-	return true;
+	return 0;
+}
+
+/* Send, and see to it that what is left is tried again. */
+static void out_go_on(struct vs_share_client *c)
+{
+	int rc;
+
+	if (c->stuck)
+		return;
+	rc = out_send(c);
+	c->stuck = out_short(rc);
+	if (!c->stuck) {
+		c->tries = 0;
+		if (rc)
+			vs_share_drop(c, "the client closed the connection",
+				      false);
+	} else if (c->tries == VS_SHARE_TRIES) {
+		vs_share_drop(c, "the kernel passes no descriptors", false);
+	} else {
+		viommu_timer_start(c->s->cfg.loop, &c->again, AGAIN_NS);
+	}
+}
+
+void vs_share_again(void *arg)
+{
+	struct vs_share_client *c = arg;
+
+	c->stuck = false;
+	c->tries++;
+	vs_share_watch(c);
 }
 
 static struct vs_share_out *reply_make(const struct vs_share_msg *m,
@@ -483,11 +526,12 @@ void vs_share_watch(struct vs_share_client *c)
 {
 	uint32_t events;
 
-	if (c->fd >= 0 && !out_send(c))
-		vs_share_drop(c, "the client closed the connection", false);
+	if (c->fd >= 0)
+		out_go_on(c);
 	if (c->fd < 0)
 		return;
-	events = (in_ready(c) ? EPOLLIN : 0) | (c->first ? EPOLLOUT : 0);
+	events = (in_ready(c) ? EPOLLIN : 0) |
+		 (c->first && !c->stuck ? EPOLLOUT : 0);
 	if (events == c->watched)
 		return;
 	if (viommu_loop_add(c->s->cfg.loop, c->fd, events, conn_event, c))

@@ -26,6 +26,7 @@
 enum {
 	VS_SHARE_BUCKETS = 1024, /* of invalidations, by id */
 	VS_SHARE_REPLIES = 64,	 /* that wait to be sent; then we do not read */
+	VS_SHARE_TRIES = 500,	 /* to send, where the kernel has no room */
 };
 
 /* A message that waits to be sent. */
@@ -84,6 +85,7 @@ struct vs_share_client {
 	int pidfd; /* -1: unknown */
 	uint32_t watched;
 	bool hello, targeted;
+	bool lingers; /* counted so */
 	bool ended;   /* holds nothing, is to be freed */
 	bool freeing; /* and its endpoints were told */
 	atomic_bool expired;
@@ -91,8 +93,11 @@ struct vs_share_client {
 	struct vs_share_msg in;
 	size_t got;
 	struct vs_share_out *first, *last;
-	size_t out_at;	  /* bytes of the first that were sent */
-	unsigned replies; /* of those that wait */
+	size_t out_at;		   /* bytes of the first that were sent */
+	unsigned replies;	   /* of those that wait */
+	struct viommu_timer again; /* to send, where EPOLLOUT says nothing */
+	bool stuck;		   /* it runs */
+	unsigned tries;		   /* that came to nothing, in a row */
 
 	uint64_t last_id;
 	struct vs_share_inv *invs[VS_SHARE_BUCKETS];
@@ -162,6 +167,10 @@ enum viommu_verdict vs_share_expire(void *arg, const struct viommu_expiry *e);
 
 /* Watch for what we can go on with. */
 void vs_share_watch(struct vs_share_client *c);
+
+/* Of the timer: try to send, and watch. */
+void vs_share_again(void *arg);
+
 void vs_share_queue(struct vs_share_client *c, struct vs_share_out *out);
 /* Forget what waits to be sent. */
 void vs_share_unqueue(struct vs_share_client *c);

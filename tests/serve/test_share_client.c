@@ -5,6 +5,7 @@
 
 #include "share.h"
 
+#include <limits.h>
 #include <sys/pidfd.h>
 
 /* ------------------------------------------------ what the kernel lacks */
@@ -16,13 +17,17 @@
 static atomic_bool no_peer_pidfd, no_pidfd_open;
 static atomic_int calloc_at;			  /* this one fails; 0: none */
 static _Thread_local int my_calloc_at, my_socket; /* an errno */
+/* Descriptors that the kernel does not pass, and why. */
+static atomic_int passes_not, passes_why;
 
 int __real_getsockopt(int fd, int level, int name, void *val, socklen_t *len);
 int __real_pidfd_open(pid_t pid, unsigned flags);
+ssize_t __real_sendmsg(int fd, const struct msghdr *msg, int flags);
 int __real_socket(int domain, int type, int protocol);
 void *__real_calloc(size_t n, size_t size);
 int __wrap_getsockopt(int fd, int level, int name, void *val, socklen_t *len);
 int __wrap_pidfd_open(pid_t pid, unsigned flags);
+ssize_t __wrap_sendmsg(int fd, const struct msghdr *msg, int flags);
 int __wrap_socket(int domain, int type, int protocol);
 void *__wrap_calloc(size_t n, size_t size);
 
@@ -42,6 +47,16 @@ int __wrap_pidfd_open(pid_t pid, unsigned flags)
 		return -1;
 	}
 	return __real_pidfd_open(pid, flags);
+}
+
+ssize_t __wrap_sendmsg(int fd, const struct msghdr *msg, int flags)
+{
+	if (msg->msg_controllen && atomic_load(&passes_not)) {
+		atomic_fetch_sub(&passes_not, 1);
+		errno = atomic_load(&passes_why);
+		return -1;
+	}
+	return __real_sendmsg(fd, msg, flags);
 }
 
 int __wrap_socket(int domain, int type, int protocol)
@@ -171,6 +186,151 @@ static void a_client_may_let_go_later(void **state)
 	fence_ends(&f);
 	UNTIL(stats(w).clients == 0);
 	assert_int_equal(stats(w).lingering, 0);
+}
+
+/* It has eight pages; six of them are to go, and it says: later. */
+static void *later_begin(struct world *w, struct emulator *e, uint32_t flags,
+			 struct viommu_fence *f)
+{
+	const struct viommu_share_client_config cfg = {
+		.size = sizeof(cfg),
+		.path = w->path,
+		.before = before_later,
+		.after = emulator_after,
+		.arg = e,
+		.flags = flags,
+	};
+	const struct viommu_share_range r = { A, 0, GPA(8) };
+	void *at;
+
+	assert_int_equal(viommu_share_connect(&cfg, &e->c), 0);
+	assert_int_equal(viommu_share_map(e->c, &r, RW, &at), 0);
+	give_up(w, 0, 1, 6, f);
+	UNTIL(!viommu_share_dispatch(e->c) && e->gone.id);
+	assert_int_equal(e->gone.all, flags == VIOMMU_SHARE_ALL_ONLY);
+	return at;
+}
+
+static bool is_there(void *at, uint64_t page)
+{
+	unsigned char vec;
+
+	return !mincore((uint8_t *)at + GPA(page), PAGE, &vec);
+}
+
+/* There is a new map of some of it when it goes. */
+static void what_is_mapped_again_does_not_go_later(void **state)
+{
+	struct world *w = *state;
+	struct emulator e = { 0 };
+	const struct viommu_share_range again = { A, GPA(3), GPA(2) };
+	struct viommu_fence f;
+	uint8_t *at, *new_at;
+	void *out;
+
+	at = later_begin(w, &e, 0, &f);
+	assert_int_equal(viommu_share_unmap(e.c, &again, false), 0);
+	put_back(w, 0, 3, 2);
+	assert_int_equal(viommu_share_map(e.c, &again, RW, &out), 0);
+	new_at = out;
+	assert_false(viommu_fence_done(&f));
+	assert_int_equal(viommu_share_let_go(e.c, e.gone.id), 0);
+	fence_ends(&f);
+	assert_true(is_there(new_at, 0) && is_there(new_at, 1));
+	assert_int_equal(new_at[0], content(A, 3));
+	/* all around it has gone, and no more than that; where the two were,
+	 * the new ones may be */
+	for (unsigned p = 0; p < 8; p++)
+		if (p != 3 && p != 4)
+			assert_int_equal(is_there(at, p), p == 0 || p == 7);
+	/* they are known to be there */
+	e.gone.id = 0;
+	give_up(w, 0, 4, 1, &f);
+	UNTIL(!viommu_share_dispatch(e.c) && e.gone.id);
+	assert_int_equal(viommu_share_let_go(e.c, e.gone.id), 0);
+	fence_ends(&f);
+	assert_true(is_there(new_at, 0));
+	viommu_share_close(e.c);
+	UNTIL(stats(w).clients == 0);
+	assert_int_equal(stats(w).lingering, 0);
+}
+
+static void what_is_mapped_since_does_not_go_with_everything(void **state)
+{
+	struct world *w = *state;
+	struct emulator e = { 0 };
+	const struct viommu_share_range since = { A, GPA(20), GPA(3) };
+	const struct viommu_share_range middle = { A, GPA(21), PAGE };
+	struct viommu_fence f;
+	uint8_t *at, *new_at;
+	void *out;
+
+	at = later_begin(w, &e, VIOMMU_SHARE_ALL_ONLY, &f);
+	assert_int_equal(viommu_share_map(e.c, &since, RW, &out), 0);
+	new_at = out;
+	/* the parts are as new as what they are of */
+	assert_int_equal(viommu_share_unmap(e.c, &middle, false), 0);
+	assert_false(viommu_fence_done(&f));
+	assert_int_equal(viommu_share_let_go(e.c, e.gone.id), 0);
+	fence_ends(&f);
+	assert_true(is_there(new_at, 0) && is_there(new_at, 2));
+	assert_int_equal(new_at[GPA(2)], content(A, 22));
+	for (unsigned p = 0; p < 8; p++)
+		assert_false(is_there(at, p));
+	viommu_share_close(e.c);
+	UNTIL(stats(w).clients == 0);
+	assert_int_equal(stats(w).lingering, 0);
+}
+
+/* The kernel lets a user have so many descriptors under way, and others may
+ * have used them up. */
+static void a_map_waits_until_its_descriptor_is_passed(void **state)
+{
+	static const int why[] = { ETOOMANYREFS, ENOMEM, ENOBUFS };
+	struct world *w = *state;
+	struct child *k = &w->child[0];
+	struct order o;
+
+	child_connect(k, 0);
+	for (unsigned i = 0; i < 3; i++) {
+		atomic_store(&passes_why, why[i]);
+		atomic_store(&passes_not, 5);
+		child_map(k, A, 8 * i, 8);
+		assert_int_equal(atomic_load(&passes_not), 0);
+		assert_int_equal(child_peek(k, i, 9), content(A, 8 * i));
+	}
+	assert_int_equal(atomic_load(&w->went), 0);
+	/* but not for ever, and it holds what it held */
+	atomic_store(&passes_not, INT_MAX);
+	child_tell(k, &(struct order){ DO_MAP, { A, 40, 1, RW }, 0 });
+	o = child_hear(k);
+	assert_int_equal(o.rc, -ECONNRESET);
+	assert_true(INT_MAX - atomic_load(&passes_not) < 1000);
+	atomic_store(&passes_not, 0);
+	UNTIL(atomic_load(&w->went) == 1);
+	assert_string_equal(w->why[0], "the kernel passes no descriptors");
+	assert_int_equal(stats(w).lingering, 1);
+	assert_int_equal(child_peek(k, 2, 0), content(A, 16));
+}
+
+static void one_that_waits_for_its_descriptor_may_die(void **state)
+{
+	struct world *w = *state;
+	struct child *k = &w->child[0];
+
+	atomic_store(&passes_why, ETOOMANYREFS);
+	child_connect(k, 0);
+	atomic_store(&passes_not, INT_MAX);
+	child_tell(k, &(struct order){ DO_MAP, { A, 0, 8, RW }, 0 });
+	UNTIL(atomic_load(&passes_not) != INT_MAX);
+	child_end(k, SIGKILL);
+	UNTIL(stats(w).clients + stats(w).lingering == 0);
+	assert_int_equal(stats(w).maps, 0);
+	atomic_store(&passes_not, 2);
+	/* takes longer than the other would have waited */
+	child_connect(&w->child[1], 0);
+	child_map(&w->child[1], A, 0, 8);
+	assert_int_equal(atomic_load(&passes_not), 0);
 }
 
 static void a_child_does_not_inherit_what_is_mapped(void **state)
@@ -655,6 +815,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(where_no_process_can_be_seen_nobody_is_served),
 		T(a_client_may_let_go_later),
+		T(what_is_mapped_again_does_not_go_later),
+		T(what_is_mapped_since_does_not_go_with_everything),
+		T(a_map_waits_until_its_descriptor_is_passed),
+		T(one_that_waits_for_its_descriptor_may_die),
 		T(a_child_does_not_inherit_what_is_mapped),
 		T(what_cannot_be_mapped_is_refused),
 		T(without_memory_a_map_is_refused_and_more_goes),

@@ -160,7 +160,8 @@ VIOMMU_API VIOMMU_MUST_CHECK int
 viommu_share_dispatch(struct viommu_share_client *c);
 
 /**
- * Let go of what before() answered VIOMMU_SHARE_LATER for.
+ * Let go of what before() answered VIOMMU_SHARE_LATER for.  What has been
+ * mapped since stays.
  *
  * @param c  connection
  * @param id of what has to go
