@@ -3,6 +3,29 @@
 
 uint64_t ticks;
 
+bool (*on_alloc)(void);
+void (*on_free)(void);
+
+static void *env_alloc(void *arg, size_t size, size_t align)
+{
+	void *p;
+
+	(void)arg;
+	if (on_alloc && !on_alloc())
+		return NULL;
+	if (align < sizeof(void *))
+		align = sizeof(void *);
+	return posix_memalign(&p, align, size) ? NULL : p;
+}
+
+static void env_free(void *arg, void *p)
+{
+	(void)arg;
+	if (on_free && p)
+		on_free();
+	free(p);
+}
+
 static uint64_t ticks_read(void *arg)
 {
 	(void)arg;
@@ -92,6 +115,8 @@ void world_make(struct world *w, const struct viommu_xen_config *more,
 		uint32_t max_mappings)
 {
 	static const struct viommu_env env = { .size = sizeof(env),
+					       .alloc = env_alloc,
+					       .free = env_free,
 					       .clock = ticks_read };
 	struct viommu_config vc = { .size = sizeof(vc),
 				    .env = &env,

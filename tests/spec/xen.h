@@ -56,6 +56,10 @@ struct world {
 
 extern uint64_t ticks;
 
+/* Not NULL: called by the library's allocator.  False: there is no memory. */
+extern bool (*on_alloc)(void);
+extern void (*on_free)(void);
+
 struct batch {
 	struct viommu_xen_batch b;
 	struct viommu_xen_op ops[16];

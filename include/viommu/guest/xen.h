@@ -120,12 +120,13 @@ enum viommu_xen_op_kind {
  *		instance's; or -ENOMEM
  *   -EBUSY	the owner's pages are being moved or given up: try again
  *   -EAGAIN	MAP, UNMAP: max_threads other threads do DMA
- *   -EIO	FLUSH: a device was given up and may still touch what it
- *touched; MAP: the mapper was given up by config.expire -EEXIST	MAP: the
- *name of the endpoint for the reference is taken
+ *   -EIO	FLUSH: a device was given up and may still touch what it did;
+ *		MAP: the mapper was given up by config.expire
+ *   -EEXIST	MAP: the name of the endpoint for the reference is taken
  *
- * or what a notifier of the mapper's endpoints answered.  On error nothing has
- * changed, but that a FLUSH has been committed.
+ * or what a notifier of the mapper's endpoints answered; -EBUSY if that was
+ * -EINPROGRESS, for only a FLUSH is over later.  On error nothing has changed,
+ * but that a FLUSH has been committed.
  */
 struct viommu_xen_op {
 	uint16_t kind;	    /* enum viommu_xen_op_kind */

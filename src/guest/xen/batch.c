@@ -70,7 +70,10 @@ static int op_map(struct viommu_xen_guest *mapper,
 	if (!op->flags || op->flags & ~(VIOMMU_READ | VIOMMU_WRITE))
 		return -EINVAL;
 	rc = part_of(mapper, op, &p);
-	return rc ? rc : vx_map(mapper, owner, &p);
+	if (!rc)
+		rc = vx_map(mapper, owner, &p);
+	/* a notifier's answer: nobody would call when it is over */
+	return rc == -EINPROGRESS ? -EBUSY : rc;
 }
 
 static int op_unmap(struct viommu_xen_guest *mapper,

@@ -155,35 +155,65 @@ void vx_guest_put(struct viommu_xen_guest *g)
 }
 
 /* Some of what is live in @l goes with @t.  False: that was all. */
-static bool take_some(struct vx_link *l, struct vx_taking *t)
+static bool take_some_locked(struct vx_link *l, struct vx_taking *t)
 {
-	struct viommu_xen *x = l->mapper->x;
-	bool more;
-
-	vx_lock(x);
 	for (unsigned i = 0; l->live && i < CHUNK; i++)
 		vx_mapping_take_locked(l->live, t);
-	more = l->live;
-	vx_unlock(x);
-	return more;
+	return l->live;
 }
 
-/* Bury one of @g's links, of those in which it is mapper or owner. */
-static struct vx_link *bury_one(struct viommu_xen_guest *g, bool mapper)
+/*
+ * Some of what @g mapped goes; *@at is the domid of the owner that is next.
+ * False: that was all.
+ *
+ * Its owner may have buried a link, and be about to take what is live there:
+ * that is taken here as well, for there is no view to take it from once this is
+ * over.  What keeps the link is the lock then, and after that what is live.
+ */
+static bool leave_some(struct viommu_xen_guest *g, uint64_t *at)
+{
+	struct vx_link *l = NULL;
+	bool found, buried = false;
+	struct vx_node *n;
+
+	vx_lock(g->x);
+	n = vx_tree_next(&g->links, *at);
+	found = n;
+	if (found) {
+		l = vx_node_of(n, struct vx_link, node);
+		buried = !l->dead;
+		*at = n->first;
+		if (buried)
+			vx_link_bury_locked(l);
+		if (!take_some_locked(l, &g->last_taking))
+			++*at;
+	}
+	vx_unlock(g->x);
+	if (buried)
+		vx_link_put(l);
+	return found;
+}
+
+/* All that it mapped, and what it has not flushed. */
+static void leave_as_mapper(struct viommu_xen_guest *g)
+{
+	uint64_t at = 0;
+
+	while (leave_some(g, &at))
+		;
+	vx_taking_commit_open(g);
+	vx_taking_commit(&g->last_taking);
+}
+
+/* Bury one of those in which @g is the owner. */
+static struct vx_link *bury_one(struct viommu_xen_guest *g)
 {
 	struct vx_link *l;
 
 	vx_lock(g->x);
-	if (mapper) {
-		struct vx_node *n = vx_tree_next(&g->links, 0);
-
-		l = n ? vx_node_of(n, struct vx_link, node) : NULL;
-	} else {
-		l = g->owned;
-	}
-	if (l)
+	l = g->owned;
+	if (l) {
 		vx_link_bury_locked(l);
-	if (l && !mapper) {
 		vx_taking_init_locked(&l->last, l->mapper);
 		l->last.storage = VX_LINKS;
 	}
@@ -191,18 +221,15 @@ static struct vx_link *bury_one(struct viommu_xen_guest *g, bool mapper)
 	return l;
 }
 
-/* All that it mapped, and what it has not flushed. */
-static void leave_as_mapper(struct viommu_xen_guest *g)
+static bool take_some(struct vx_link *l)
 {
-	struct vx_link *l;
+	struct viommu_xen *x = l->mapper->x;
+	bool more;
 
-	while ((l = bury_one(g, true))) {
-		while (take_some(l, &g->last_taking))
-			;
-		vx_link_put(l);
-	}
-	vx_taking_commit_open(g);
-	vx_taking_commit(&g->last_taking);
+	vx_lock(x);
+	more = take_some_locked(l, &l->last);
+	vx_unlock(x);
+	return more;
 }
 
 /* What others mapped of it, or have unmapped and not flushed. */
@@ -210,8 +237,8 @@ static void leave_as_owner(struct viommu_xen_guest *g)
 {
 	struct vx_link *l;
 
-	while ((l = bury_one(g, false))) {
-		while (take_some(l, &l->last))
+	while ((l = bury_one(g))) {
+		while (take_some(l))
 			;
 		vx_taking_commit_open(l->mapper);
 		/* which has the link's first reference from here on */

@@ -10,9 +10,9 @@
  *
  * A mapper's devices see its *view*: a memory in which each mapped frame is a
  * region, or part of one, at its dfn, and whose host pointers are those of the
- * mapping's reference.  So what they see is changed by viommu_memory_add(),
- * remove() and give_up(), each of which is one step, and foreign pages never
- * are in anybody's own memory, where a third guest could name them.
+ * mapping's reference.  So what they see is changed by viommu_memory_add() and
+ * give_up(), each of which is one step, and foreign pages never are in
+ * anybody's own memory, where a third guest could name them.
  *
  * The reference is a DMA map, with revoke, of the endpoint of the link, whose
  * memory is the owner's.  Invariant: whatever is in a view is covered by the
@@ -27,7 +27,8 @@
  * A revoke callback may unmap no map but its own and those that nobody else has
  * seen (dma.h), yet what it calls may run done callbacks, which drop others.
  * Those never wait for a revoke callback that does more than look: one that
- * does is `asking`, and drops its reference itself when it is through.
+ * does is `asking`, and drops its reference itself when it is through.  It is
+ * so for a mapping that is LIVE or GOING; later, GONE, it only looks.
  *
  * Life.  A guest goes when `refs` does: its owner's, one for each of its links,
  * each taking, each batch that runs.  It keeps its domid until then, and holds
@@ -54,6 +55,7 @@ enum vx_state {
 	VX_COMING, /* the reference is being taken; not in the view */
 	VX_LIVE,
 	VX_GOING, /* in a taking */
+	VX_GONE,  /* which is done: it is being dropped */
 };
 
 struct vx_link;
@@ -73,6 +75,7 @@ struct vx_mapping {
 	bool asked;			  /* lock: the owner wants it back */
 	bool asking;			  /* lock: revoke is at work on it */
 	bool drop;			  /* lock: and is to drop it */
+	bool late; /* lock: nobody had memory to take it */
 };
 
 /* A fence for what is taken out of one view.  (One fence for several would
@@ -94,13 +97,14 @@ struct vx_taking {
 
 /* Mapper and owner, which may be the same. */
 struct vx_link {
-	struct vx_node node; /* lock: of mapper->links, by the owner's domid */
+	/* lock: of mapper->links, by the owner's domid, until refs is 0 */
+	struct vx_node node;
 	struct viommu_xen_guest *mapper, *owner;
 	struct vx_link *next, **pprev; /* lock: of owner->owned */
 	struct viommu_endpoint *ep;
 	struct vx_mapping *live; /* lock */
 	_Atomic(uint64_t) refs;
-	bool dead;		  /* lock: in no tree and list; nothing comes */
+	bool dead;		  /* lock: not in that list; nothing comes */
 	struct vx_taking last;	  /* when the owner is destroyed */
 	struct viommu_fence gone; /* the endpoint's */
 };
@@ -251,7 +255,7 @@ void vx_mapping_drop(struct vx_mapping *m);
 void vx_mapping_live_locked(struct vx_mapping *m);
 /* Out of the tree and the list, but not out of the view; it goes with @t. */
 void vx_mapping_going_locked(struct vx_mapping *m, struct vx_taking *t);
-/* Likewise, and out of the view.  Cannot fail. */
+/* Likewise, and out of the view: all of it that is there, which is some. */
 void vx_mapping_take_locked(struct vx_mapping *m, struct vx_taking *t);
 
 /* What is at @dfn or after it: 0, -ENOENT. */

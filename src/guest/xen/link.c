@@ -87,7 +87,6 @@ int vx_link_find_locked(struct viommu_xen_guest *mapper,
 void vx_link_bury_locked(struct vx_link *l)
 {
 	l->dead = true;
-	vx_tree_remove(&l->mapper->links, &l->node);
 	*l->pprev = l->next;
 	if (l->next)
 		l->next->pprev = l->pprev;
@@ -111,8 +110,13 @@ void vx_link_get(struct vx_link *l)
 
 void vx_link_put(struct vx_link *l)
 {
+	struct viommu_xen *x = l->mapper->x;
+
 	if (atomic_fetch_sub(&l->refs, 1) != 1)
 		return;
+	vx_lock(x);
+	vx_tree_remove(&l->mapper->links, &l->node);
+	vx_unlock(x);
 	viommu_fence_init(&l->gone);
 	viommu_endpoint_destroy(l->ep, &l->gone);
 	viommu_fence_commit(&l->gone, link_gone, l);

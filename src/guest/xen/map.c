@@ -88,9 +88,7 @@ static int come_locked(struct vx_mapping *m, struct vx_taking **t)
 	}
 	rc = show_locked(m, &shown);
 	if (rc && shown) {
-		(void)!viommu_memory_remove(mapper->view, m->node.first, shown,
-					    &(*t)->fence);
-		vx_mapping_going_locked(m, *t);
+		vx_mapping_take_locked(m, *t);
 		return rc;
 	}
 	if (*t)

@@ -138,7 +138,7 @@ void vx_mapping_live_locked(struct vx_mapping *m)
 	atomic_fetch_add(&m->link->mapper->x->mappings, 1);
 }
 
-void vx_mapping_going_locked(struct vx_mapping *m, struct vx_taking *t)
+static void leave_locked(struct vx_mapping *m)
 {
 	struct viommu_xen_guest *mapper = m->link->mapper;
 
@@ -150,16 +150,30 @@ void vx_mapping_going_locked(struct vx_mapping *m, struct vx_taking *t)
 		atomic_fetch_sub(&mapper->x->mappings, 1);
 	}
 	m->state = VX_GOING;
+}
+
+void vx_mapping_going_locked(struct vx_mapping *m, struct vx_taking *t)
+{
+	leave_locked(m);
 	m->next = t->mappings;
 	t->mappings = m;
 }
 
 void vx_mapping_take_locked(struct vx_mapping *m, struct vx_taking *t)
 {
-	/* its regions begin and end where it does, and are there */
-	(void)!viommu_memory_remove(m->link->mapper->view, m->node.first,
-				    m->dma.len, &t->fence);
-	vx_mapping_going_locked(m, t);
+	/*
+	 * Some of it is there.  Its regions begin and end where it does: MAP
+	 * made them so, or a cut, which leaves holes between what stays.  So
+	 * nothing is cut, nor allocated.  Nobody else changes or moves a view,
+	 * nor is it destroyed before all that is live is taken.  Should it fail
+	 * all the same, devices may see the pages: the reference is never
+	 * dropped then, and the owner's fence is not done.
+	 */
+	if (viommu_memory_give_up(m->link->mapper->view, m->node.first,
+				  m->dma.len, &t->fence))
+		leave_locked(m);
+	else
+		vx_mapping_going_locked(m, t);
 }
 
 int vx_mapping_next_locked(struct viommu_xen_guest *g, uint64_t dfn,

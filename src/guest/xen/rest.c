@@ -63,23 +63,79 @@ static bool same_pages(const struct vx_mapping *whole,
 
 /* ---- refer -------------------------------------------------------------- */
 
-/* False: they are not there, not all of them, or r->rc. */
-static bool rest_add(struct vx_rests *r, const struct vx_part *p)
+/* The last one, if @p begins right behind it. */
+static struct vx_mapping *rest_beside(const struct vx_rests *r,
+				      const struct vx_part *p)
+{
+	struct vx_mapping *last;
+
+	if (!r->head)
+		return NULL;
+	last = vx_node_of(r->tail, struct vx_mapping, next);
+	return last->node.last + 1 == p->first ? last : NULL;
+}
+
+/* As vx_mapping_refer(), but -ESTALE: other pages are there. */
+static int rest_refer(const struct vx_part *p, struct vx_mapping **out)
 {
 	struct vx_mapping *m = vx_mapping_make(p);
 	int rc = m ? vx_mapping_refer(m) : -ENOMEM;
 
-	r->tries--;
 	if (!rc && same_pages(p->of, m)) {
-		*r->tail = m;
-		r->tail = &m->next;
-		r->made++;
-		return true;
+		*out = m;
+		return 0;
 	}
 	if (!rc)
 		vx_mapping_drop(m);
 	else if (m)
 		vx_mapping_put(m);
+	return rc ? rc : -ESTALE;
+}
+
+static void rest_append(struct vx_rests *r, struct vx_mapping *m)
+{
+	*r->tail = m;
+	r->tail = &m->next;
+	r->made++;
+}
+
+/* @m in the place of the last one, which it covers. */
+static void rest_replace(struct vx_rests *r, struct vx_mapping *m)
+{
+	struct vx_mapping **at = &r->head, *last;
+
+	while (&(*at)->next != r->tail)
+		at = &(*at)->next;
+	last = *at;
+	*at = m;
+	r->tail = &m->next;
+	/* asked for or not: revoke only looks at what never came */
+	vx_mapping_drop(last);
+}
+
+/*
+ * False: they are not there, not all of them, or r->rc.  There is a hole in the
+ * view between any two rests, which is what cuts it (holes()): a region that
+ * two shared could not be taken out for one.  So what is beside the last one
+ * becomes one mapping with it, or does not stay.  (Both are of one mapping:
+ * between those of two there is what is unmapped.)
+ */
+static bool rest_add(struct vx_rests *r, const struct vx_part *p)
+{
+	struct vx_mapping *last = rest_beside(r, p), *m;
+	struct vx_part part = *p;
+	int rc;
+
+	if (last)
+		part = vx_mapping_part(p->of, last->node.first, p->last);
+	r->tries--;
+	rc = rest_refer(&part, &m);
+	if (!rc && part.first < p->first)
+		rest_replace(r, m);
+	else if (!rc)
+		rest_append(r, m);
+	if (!rc)
+		return true;
 	if (rc == -ENOMEM || rc == -EAGAIN || rc == -EBUSY || rc == -EIO)
 		r->rc = rc;
 	return false;
@@ -191,10 +247,11 @@ int vx_rests_cut_locked(struct vx_rests *r, uint64_t first, uint64_t last,
 		return rc;
 	if (rc)
 		all_unwanted(r);
-	/* which cuts no region, and so cannot fail */
-	if (!r->head)
-		(void)!viommu_memory_remove(t->mapper->view, first,
-					    last - first + 1, &t->fence);
+	/* which cuts no region, and so does not fail; if it did, what is there
+	 * would stay, and its references */
+	rc = r->head ? 0 : hole(t->mapper, first, last, t);
+	if (rc)
+		return rc;
 	swap_locked(r, first, last, t);
 	return 0;
 }

@@ -70,15 +70,16 @@ static bool take_locked(struct vx_mapping *m, struct vx_rests *r, bool anyway,
 	if (vx_rests_asked_locked(r) && !anyway)
 		return false;
 	*t = vx_taking_spare_locked(mapper);
-	if (*t)
+	if (!*t)
+		m->late = mapper->deferred = true;
+	else
+		/* should it fail, which it does not, the reference stays */
 		(void)!vx_rests_cut_locked(r, m->node.first, m->node.last, *t,
 					   true);
-	else
-		mapper->deferred = true;
 	return true;
 }
 
-/* Live, and nobody drops it until this returns. */
+/* Live, or was, and nobody drops it until this returns. */
 static void let_go(struct vx_mapping *m)
 {
 	struct viommu_xen *x = m->link->mapper->x;
@@ -104,14 +105,14 @@ void vx_revoke(struct viommu_dma *d)
 	struct vx_mapping *m = mapping_of(d);
 	struct viommu_xen_guest *mapper = m->link->mapper;
 	struct viommu_xen *x = mapper->x;
+	bool busy, drop;
 	uint8_t state;
-	bool drop;
 
 	atomic_fetch_add(&x->asked, 1);
 	vx_lock(x);
 	m->asked = true;
 	state = m->state;
-	m->asking = state == VX_LIVE;
+	m->asking = busy = state == VX_LIVE || state == VX_GOING;
 	/* what follows may drop all that keeps the mapper */
 	atomic_fetch_add(&mapper->refs, 1);
 	vx_unlock(x);
@@ -119,9 +120,9 @@ void vx_revoke(struct viommu_dma *d)
 		let_go(m);
 	/* gathered, perhaps, and not flushed: now or, in the open one, before
 	 */
-	if (state != VX_COMING && VX_MUTANT != VX_MUTANT_NO_COMMIT)
+	if (busy && VX_MUTANT != VX_MUTANT_NO_COMMIT)
 		vx_taking_commit_open(mapper);
-	if (state == VX_LIVE) {
+	if (busy) {
 		vx_lock(x);
 		m->asking = false;
 		drop = m->drop;
@@ -132,14 +133,15 @@ void vx_revoke(struct viommu_dma *d)
 	vx_guest_put(mapper);
 }
 
-/* Where nobody had memory: the spare taking is free again. */
+/* Where nobody had memory: the spare taking is free again.  Revoke may still be
+ * at it, but will not look for memory again. */
 static void take_asked_locked(struct vx_link *l, struct vx_taking *t)
 {
 	struct vx_mapping *m, *next;
 
 	for (m = l->live; m; m = next) {
 		next = m->next;
-		if (m->asked && !m->asking)
+		if (m->late)
 			vx_mapping_take_locked(m, t);
 	}
 }

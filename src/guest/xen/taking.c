@@ -172,7 +172,7 @@ struct vx_taking *vx_taking_open_locked(struct viommu_xen_guest *mapper)
 /* ---- commit and done --------------------------------------------------- */
 
 /* All but those that a revoke callback is at, which will drop them itself.  It
- * is not to begin with one that is here: only what is live keeps it busy. */
+ * does not begin with one that is here: that is GONE. */
 static struct vx_mapping *pop_all(struct vx_taking *t)
 {
 	struct viommu_xen *x = t->mapper->x;
@@ -184,6 +184,7 @@ static struct vx_mapping *pop_all(struct vx_taking *t)
 			*at = m->next;
 			m->drop = true;
 		} else {
+			m->state = VX_GONE;
 			at = &m->next;
 		}
 	}
