@@ -48,7 +48,7 @@ static void *counted_alloc(void *arg, size_t size, size_t align)
 		return NULL;
 	((size_t *)(void *)(p + head))[-1] = size;
 	((size_t *)(void *)(p + head))[-2] = head;
-	w->bytes += size;
+	__atomic_fetch_add(&w->bytes, size, __ATOMIC_RELAXED);
 	return p + head;
 }
 
@@ -56,7 +56,7 @@ static void counted_free(void *arg, void *ptr)
 {
 	struct world *w = arg;
 
-	w->bytes -= ((size_t *)ptr)[-1];
+	__atomic_fetch_sub(&w->bytes, ((size_t *)ptr)[-1], __ATOMIC_RELAXED);
 	free((char *)ptr - ((size_t *)ptr)[-2]);
 }
 

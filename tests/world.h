@@ -29,7 +29,7 @@ struct world {
 	struct viommu_fault fault; /* the last one */
 	/* what the expire handler says, and was told last */
 	enum viommu_verdict verdict;
-	unsigned nexpired;
+	_Atomic(unsigned) nexpired; /* after all else that an expiry does */
 	struct viommu_expiry expiry;
 };
 
@@ -46,9 +46,11 @@ static inline enum viommu_verdict world_expire(void *arg,
 {
 	struct world *w = arg;
 
-	w->nexpired++;
+	enum viommu_verdict verdict = w->verdict;
+
 	w->expiry = *e;
-	return w->verdict;
+	w->nexpired++;
+	return verdict;
 }
 
 static inline void fence_run(struct viommu_fence *f)

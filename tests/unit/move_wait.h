@@ -6,6 +6,7 @@
  * Two endpoints, each way to write, and threads that do so while memory is
  * moved.
  */
+#include <sched.h>
 #include <viommu/window.h>
 
 #include "move.h"
@@ -54,6 +55,23 @@ static inline void scene_free(struct scene *s)
 static inline void pass_time(const struct scene *s, uint64_t ns)
 {
 	viommu_poll(s->w.vi, atomic_fetch_add(&now, ns) + ns);
+}
+
+/* Somebody has seen that it passed: this thread, or one that waits. */
+static inline void await_expired(struct world *w, unsigned n)
+{
+	while (w->nexpired < n)
+		sched_yield();
+	assert_int_equal(w->nexpired, n);
+}
+
+static inline void await_given_up(struct viommu_endpoint *ep)
+{
+	struct viommu_endpoint_stats st;
+
+	do
+		viommu_endpoint_read_stats(ep, &st);
+	while (!st.given_up);
 }
 
 /* ---- ways to write ---------------------------------------------------- */
