@@ -213,7 +213,7 @@ const struct scenario scenarios_linear[] = {
 	    .run = { twice_0, put_4, put_5 } } },
 	{ "linear-two",
 	  FENCED | MANY,
-	  { JOB(3, 2, set_linear), .warm = { twice_01, NULL, NULL },
+	  { JOB(3, 1, set_linear), .warm = { twice_01, NULL, NULL },
 	    .run = { twice_01, take_0, take_1 } } },
 	{ "linear-watch",
 	  FENCED,
