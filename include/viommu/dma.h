@@ -190,7 +190,8 @@ VIOMMU_API VIOMMU_MUST_CHECK int viommu_dma_cas(struct viommu_endpoint *ep,
  *         -EACCES as viommu_dma_read(), -E2BIG (more than max_iov pieces),
  *         -ENODEV (some of it is a device's: no pointer leads there, but read
  *         and write do), -EINVAL (len 0 or prot), -EIO, -EINPROGRESS, -EAGAIN
- *         and -EBUSY as viommu_dma_write()
+ *         and -EBUSY as viommu_dma_write(), the last also if a move waits for
+ *         another map of this thread or of ep
  *
  * Context: any thread; allocates nothing.  Lock-free for the first eleven maps
  * that this thread holds; those beyond, maps with revoke, and maps for writing

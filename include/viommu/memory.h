@@ -10,10 +10,10 @@
  * exist (a device server learns each function's from its own socket; each of
  * several guests has its own).  Regions are RAM, given by pointer or by file
  * descriptor, or devices, given by callbacks: DMA that leads there is
- * peer-to-peer.  However many regions of one
- * memory show parts of one file, the file is mapped into this process once, or
- * once per 64 GiB, and once more each time a region needs more of it since it
- * has grown, or needs it writable.  Memories do not share what they map.
+ * peer-to-peer.  However many regions of one memory show parts of one file, the
+ * file is mapped into this process once, or once per 64 GiB, and once more each
+ * time a region needs more of it since it has grown, or needs it writable.
+ * Memories do not share what they map.
  *
  * The dirty log tells which pages devices have written: for live migration.
  * Pages are named by GPA.  Every write through the library counts: copies,
@@ -84,8 +84,9 @@ struct viommu_move {
 	 * before the fence is done; or NULL */
 	void (*moved)(void *arg, int rc);
 	void *arg;
-	/** how long a map that is in the way is waited for; 0: the instance's
-	 * fence timeout */
+	/** how long a map or access that is in the way is waited for; 0: the
+	 * instance's fence timeout; UINT64_MAX: for ever.  Who reads in the
+	 * old place has the time of the caller's fence */
 	uint64_t timeout_ns;
 	uint64_t reserved[2]; /* 0 */
 	/** what shall be at to.gpa in the place of what is there */
@@ -133,10 +134,11 @@ VIOMMU_API void viommu_memory_destroy(struct viommu_memory *mem,
  * @param r   the region; copied
  * @return 0, -EEXIST (overlaps another), -EINVAL (empty, wraps, unknown prot,
  *         neither host nor fd nor device, a device that cannot do what prot
- *         says or with a host, or a callback from a later version), -ERANGE
- * (the file is too short), -EACCES (the fd lacks what prot wants), -EBADF (the
- * fd is no regular file that can be mapped), -EOVERFLOW (gpa is 2^55 or more
- * away from its pointer), -ENOMEM, or what a notifier answered
+ *         says or with a host, or a callback from a later version),
+ *         -ERANGE (the file is too short), -EACCES (the fd lacks what prot
+ *         wants), -EBADF (the fd is no regular file that can be mapped),
+ *         -EOVERFLOW (gpa is 2^55 or more away from its pointer), -ENOMEM, or
+ *         what a notifier answered
  *
  * Context: any thread; may block in mmap(2); notifiers are told here.
  */
@@ -198,7 +200,8 @@ viommu_memory_give_up(struct viommu_memory *mem, viommu_gpa_t gpa, uint64_t len,
  *
  * How long a map is waited for is bounded: when the time is over, the endpoint
  * that still holds on is asked what to do (L9, endpoint.h); if it is given up
- * the move is off.
+ * the move is off.  Each move has a time of its own: several of one range, one
+ * right after the other, may keep somebody waiting for all of them.
  *
  * Some do not wait, but fail with -EBUSY, to be tried again: accesses of an
  * endpoint with VIOMMU_ENDPOINT_NONBLOCK; accesses in a callback of a device, a
@@ -220,8 +223,8 @@ viommu_memory_give_up(struct viommu_memory *mem, viommu_gpa_t gpa, uint64_t len,
  *         range is not memory), -EBUSY (some of it is being moved), -EINVAL as
  *         viommu_memory_add(), or the new place overlaps the old one, -EACCES
  *         as there, or the library cannot copy to what it may only read,
- * -ERANGE, -EBADF and -EOVERFLOW as viommu_memory_add(), -ENOMEM; on error
- * nothing has changed
+ *         -ERANGE, -EBADF and -EOVERFLOW as viommu_memory_add(), -ENOMEM; on
+ *         error nothing has changed
  *
  * Context: any thread that is in no burst, access or device callback; does not
  * wait for accesses.  copy and moved run here, or on the thread whose access,

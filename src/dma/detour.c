@@ -14,8 +14,6 @@
 #include "dma/access.h"
 #include "dma/burst.h"
 
-/* Why there is no RAM with @prot at @gpa: 0 (a device answers, *len bytes are
- * its), VI_ACCESS_MOVING, -EACCES, -EFAULT. */
 int vi_detour_find(struct viommu_memory *mem, uint64_t gpa, uint64_t *len,
 		   uint32_t prot)
 {

@@ -26,8 +26,8 @@ int vi_detour_copy(struct viommu_memory *mem, uint64_t gpa, char *buf,
 int vi_detour_word(struct viommu_memory *mem, uint64_t gpa, unsigned size,
 		   uint64_t *val, uint32_t prot);
 
-/* @gpa is being moved: drop @pin, if it is not NULL, and wait. VI_ACCESS_AGAIN,
- * or -EBUSY: this thread must not wait. */
+/* @gpa is being moved: wait, with nothing but the endpoint in @pin, if it is
+ * not NULL; then drop it.  VI_ACCESS_AGAIN; -EBUSY: this thread must not. */
 int vi_detour_wait(struct viommu_memory *mem, uint64_t gpa, struct vi_pin *pin);
 
 #endif

@@ -19,10 +19,10 @@
  *     "mapper M in owner O": so the owner's viommu_memory_give_up() and
  *     viommu_memory_remove() take exactly the mappings of exactly those pages
  *     away, their fence waits for the references, and what is mapped for
- * writing is in the owner's dirty log.
+ *     writing is in the owner's dirty log.
  *   - UNMAP gathers; FLUSH commits, once.  A reference is dropped when the
- * flush is done, not before.  What is never flushed is committed when the owner
- *     gives the pages up, or when either guest is destroyed.
+ *     flush is done, not before.  What is never flushed is committed when the
+ *     owner gives the pages up, or when either guest is destroyed.
  *
  * What the owner takes is gone from the mapper at once, to the frame, and the
  * rest of a mapping stays without a hole; unless a mapping is cut into more
